@@ -1,0 +1,1 @@
+"""What we look at: BOP folders, images, crops, augmentation, training samples."""

@@ -1,0 +1,1 @@
+"""Pictures for people; never called by inference."""

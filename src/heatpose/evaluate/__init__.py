@@ -1,0 +1,1 @@
+"""Errors of poses and the scores of the BOP benchmark."""

@@ -1,0 +1,1 @@
+"""From crop to keypoints: the network, its heatmaps and its weights."""

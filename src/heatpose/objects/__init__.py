@@ -1,0 +1,1 @@
+"""What we look for: meshes with units, symmetries, keypoints, the catalogue of objects."""

@@ -1,0 +1,1 @@
+"""Pictures of objects, by ray casting."""

@@ -1,0 +1,1 @@
+"""Trained networks without torch: the bundle, OpenVINO and ONNX Runtime."""

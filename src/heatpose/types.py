@@ -1,0 +1,69 @@
+"""What the stages hand to each other."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from heatpose.geometry.arrays import Array, Box, Depth, Image, Mask
+from heatpose.geometry.camera import Camera
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """One picture and the camera that took it."""
+
+    image: Image  # (h, w, 3), RGB
+    camera: Camera
+    depth: Depth | None = None  # (h, w), mm along z, NaN where nothing was measured
+
+    def __post_init__(self) -> None:
+        if self.image.dtype != np.uint8 or self.image.ndim != 3 or self.image.shape[2] != 3:
+            raise ValueError(
+                f"image must be uint8 (h, w, 3), got {self.image.dtype} {self.image.shape}"
+            )
+        size = (self.camera.height, self.camera.width)
+        if self.image.shape[:2] != size:
+            raise ValueError(f"image is {self.image.shape[:2]} but its camera says {size}")
+        if self.depth is not None and self.depth.shape != size:
+            raise ValueError(f"depth is {self.depth.shape} but the image is {size}")
+
+
+@dataclass(frozen=True)
+class Detection:
+    """An object that is thought to be seen somewhere."""
+
+    object_id: int  # BOP's id
+    box: Box  # left, top, right, bottom, px
+    score: float  # in [0, 1]
+
+    def __post_init__(self) -> None:
+        left, top, right, bottom = self.box
+        if not np.isfinite(self.box).all() or right <= left or bottom <= top:
+            raise ValueError(f"box must be finite with right > left, bottom > top, got {self.box}")
+        if not 0 <= self.score <= 1:
+            raise ValueError(f"score must lie in [0, 1], got {self.score}")
+
+
+@dataclass(frozen=True, eq=False)
+class PoseEstimate:
+    """Where an object is, and what supports it."""
+
+    object_id: int  # BOP's id
+    camera_from_object: Array  # (4, 4), mm
+    score: float  # detection score times agreement of the keypoints, in [0, 1]; not calibrated
+    covariance: Array  # (6, 6) of a left perturbation: rotation vector in rad, translation in mm
+    keypoints: Array  # as the network saw them, (k, 2), px of the image; NaN where not found
+    inliers: Mask  # (k,), the keypoints that support the pose
+    box: Box  # the detection's, px
+
+    def __post_init__(self) -> None:
+        if self.camera_from_object.shape != (4, 4):
+            raise ValueError(
+                f"camera_from_object must be (4, 4), got {self.camera_from_object.shape}"
+            )
+        if self.covariance.shape != (6, 6):
+            raise ValueError(f"covariance must be (6, 6), got {self.covariance.shape}")
+        if len(self.keypoints) != len(self.inliers):
+            raise ValueError(
+                f"{len(self.keypoints)} keypoints but {len(self.inliers)} inlier flags"
+            )
