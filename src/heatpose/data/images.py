@@ -1,0 +1,138 @@
+"""Image and depth files, and the removal of lens distortion."""
+
+import struct
+import zlib
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from PIL import ImageOps, UnidentifiedImageError
+
+from heatpose.errors import DataError
+from heatpose.files import write_whole
+from heatpose.geometry.arrays import Array, Box, Depth, Image
+from heatpose.geometry.boxes import box_of_points
+from heatpose.geometry.camera import Camera
+from heatpose.types import Observation
+
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+_EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".webp": "WEBP"}
+
+
+def read_image(path: Path) -> Image:
+    """Read an 8-bit image file as RGB, turned as its EXIF orientation says.
+
+    Pillow and not OpenCV, which returns half of a truncated file without a word.
+
+    Returns:
+        (h, w, 3); grey images have three equal channels, transparency is dropped.
+
+    Raises:
+        DataError: there is no such file, or it is truncated, damaged or not an 8-bit image.
+    """
+    picture = _open(path)
+    if picture.mode not in _EIGHT_BIT:
+        raise DataError(f"{path} holds pixels of kind {picture.mode}, expected an 8-bit image")
+    return np.array(ImageOps.exif_transpose(picture).convert("RGB"), np.uint8)
+
+
+def write_image(path: Path, image: Image) -> None:
+    """Write an image (h, w, 3), whole or not at all, in the format that its ending names."""
+    kind = _FORMATS.get(path.suffix.lower())
+    if kind is None:
+        raise ValueError(f"{path} must end in one of {', '.join(_FORMATS)}")
+    with write_whole(path) as part:
+        Pillow.fromarray(image).save(part, format=kind, quality=92)
+
+
+def read_depth(path: Path, depth_scale: float = 1.0) -> Depth:
+    """Read a depth image of whole numbers; 0 in the file means that nothing was measured.
+
+    Args:
+        path: a 16-bit PNG or TIFF.
+        depth_scale: mm per unit of the file.
+
+    Returns:
+        (h, w), mm, NaN where nothing was measured.
+
+    Raises:
+        DataError: there is no such file, or it is truncated, damaged or has several channels.
+    """
+    stored = np.asarray(_open(path))
+    if stored.ndim != 2:
+        raise DataError(f"{path} has shape {stored.shape}, expected a depth image (h, w)")
+    depth = stored.astype(np.float32) * np.float32(depth_scale)
+    return np.where(depth > 0, depth, np.float32(np.nan))
+
+
+def undistort(observation: Observation) -> Observation:
+    """Remove lens distortion from image and depth; what comes back has an ideal camera.
+
+    Focal lengths and principal point stay as they are. Places that the lens did not see are black,
+    and NaN in the depth.
+    """
+    camera = observation.camera
+    if not camera.distortion:
+        return observation
+    maps = _lens_maps(camera)
+    image = cv2.remap(observation.image, *maps, cv2.INTER_LINEAR)
+    depth = observation.depth
+    if depth is not None:  # nearest: a mean of two depths is a place where nothing is
+        moved = cv2.remap(depth, *maps, cv2.INTER_NEAREST, borderValue=float("nan"))
+        depth = np.asarray(moved, np.float32)
+    return Observation(np.asarray(image, np.uint8), camera.ideal, depth)
+
+
+def undistort_pixels(pixels: Array, camera: Camera) -> Array:
+    """Return where positions (..., 2), px, of an image lie once its distortion is removed."""
+    return camera.ideal.project(camera.unproject(pixels, np.ones(pixels.shape[:-1])))
+
+
+def undistort_box(box: Box, camera: Camera) -> Box:
+    """Return the box around what a box shows once distortion is removed."""
+    if not camera.distortion:
+        return box
+    left, top, right, bottom = box
+    along_x, along_y = np.linspace(left, right, 9), np.linspace(top, bottom, 9)
+    edges = [
+        *((x, y) for x in along_x for y in (top, bottom)),
+        *((x, y) for y in along_y for x in (left, right)),
+    ]
+    return box_of_points(undistort_pixels(np.array(edges), camera))
+
+
+@lru_cache(maxsize=4)
+def _lens_maps(camera: Camera) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return where in the distorted image each pixel of the ideal one is seen, x and y, (h, w)."""
+    coefficients = np.array(camera.distortion)
+    size = (camera.width, camera.height)
+    matrix = camera.matrix
+    x, y = cv2.initUndistortRectifyMap(matrix, coefficients, None, matrix, size, cv2.CV_32FC1)
+    return np.asarray(x, np.float32), np.asarray(y, np.float32)
+
+
+def _open(path: Path) -> Pillow.Image:
+    """Open and decode an image file to its last byte."""
+    try:
+        picture = Pillow.open(path)
+        picture.load()
+    except FileNotFoundError:
+        raise DataError(f"no image at {path}") from None
+    except IsADirectoryError:
+        raise DataError(f"{path} is a folder, expected an image file") from None
+    except UnidentifiedImageError:
+        raise DataError(f"{path} is not an image of a known format") from None
+    except (
+        OSError,
+        SyntaxError,  # Pillow's for broken PNG chunks
+        ValueError,
+        struct.error,
+        zlib.error,
+        Pillow.DecompressionBombError,
+    ) as error:
+        raise DataError(f"{path} is truncated or damaged ({error})") from None
+    return picture
