@@ -142,16 +142,14 @@ class Camera:
         """Undo `_distort` by Newton steps with a numeric Jacobian."""
         if not self.distortion:
             return flat
-        guess, step = flat.copy(), 1e-6
+        step = 1e-6
+        right, down = np.array([step, 0.0]), np.array([0.0, step])
+        guess = flat.copy()
         for _ in range(20):
             wrong = self._distort(guess) - flat
-            along_x = (self._distort(guess + [step, 0]) - self._distort(guess - [step, 0])) / (
-                2 * step
-            )
-            along_y = (self._distort(guess + [0, step]) - self._distort(guess - [0, step])) / (
-                2 * step
-            )
-            jacobian = np.stack([along_x, along_y], axis=-1)  # (..., 2, 2)
+            along_x = self._distort(guess + right) - self._distort(guess - right)
+            along_y = self._distort(guess + down) - self._distort(guess - down)
+            jacobian = np.stack([along_x, along_y], axis=-1) / (2 * step)  # (..., 2, 2)
             change = np.linalg.solve(jacobian, wrong[..., None])[..., 0]
             guess = guess - change
             if np.abs(change).max(initial=0.0) < 1e-12:

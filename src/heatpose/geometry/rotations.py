@@ -72,8 +72,8 @@ def quaternion_from_matrix(rotation: Array) -> Array:
             [r[1, 0] - r[0, 1], r[0, 2] + r[2, 0], r[2, 1] + r[1, 2], squares[3]],
         ]
     )
-    quaternion = products[squares.argmax()]
-    quaternion = quaternion / np.linalg.norm(quaternion)
+    best = products[squares.argmax()]
+    quaternion: Array = best / np.linalg.norm(best)
     return quaternion if quaternion[0] >= 0 else -quaternion
 
 
