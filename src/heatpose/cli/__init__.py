@@ -1,0 +1,72 @@
+"""The command line: decode what was asked, call, report. One file per command, no logic.
+
+Nothing heavy is imported before a command runs, so that ``--help`` answers at once.
+"""
+
+import importlib
+import logging
+from typing import Annotated
+
+import typer
+
+import heatpose
+from heatpose.cli.failures import explained
+
+app = typer.Typer(
+    name="heatpose",
+    help="From a CAD model to 6-DoF poses of that object in photographs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # what is not foreseen keeps Python's own traceback
+)
+object_app = typer.Typer(help="Look at CAD models.", no_args_is_help=True)
+train_app = typer.Typer(help="Train networks from CAD models.", no_args_is_help=True)
+app.add_typer(object_app, name="object")
+app.add_typer(train_app, name="train")
+
+
+class _Messages(logging.Handler):
+    """Shows what the library logs on stderr, warnings marked as such."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        mark = "warning: " if record.levelno >= logging.WARNING else ""
+        typer.echo(mark + record.getMessage(), err=True)
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"heatpose {heatpose.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def start(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which.")
+    ] = False,
+) -> None:
+    """From a CAD model to 6-DoF poses of that object in photographs."""
+    log = logging.getLogger("heatpose")
+    log.handlers = [_Messages()]
+    log.setLevel(logging.INFO)
+
+
+for group, module, name in [
+    (object_app, "object", "inspect"),
+    (train_app, "train", "keypoints"),
+    (app, "export", "export"),
+    (app, "estimate", "estimate"),
+    (app, "eval", "evaluate"),
+    (app, "bench", "bench"),
+    (app, "demo", "demo"),
+]:
+    try:
+        command = getattr(importlib.import_module(f"heatpose.cli.{module}"), name)
+    except ModuleNotFoundError:
+        continue
+    group.command("eval" if name == "evaluate" else name)(explained(command))
+
+
+def main() -> None:
+    """Run the command that the arguments ask for."""
+    app()
