@@ -1,0 +1,207 @@
+"""Ray casting of one or many objects into one image (embree).
+
+Every object has its own ray tracing scene in its own frame, built once; the rays of the camera
+are taken to the object, not the object to the camera. Objects of one image meet in a depth
+buffer, so occlusion is right without building anything anew.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from embreex.mesh_construction import TriangleMesh
+from embreex.rtcore_scene import EmbreeScene
+from numpy.typing import NDArray
+
+from heatpose.errors import UnknownObjectError
+from heatpose.geometry.arrays import Array, Depth, Mask
+from heatpose.geometry.camera import Camera
+from heatpose.geometry.transforms import invert, transform_points
+from heatpose.objects.mesh import Mesh
+
+GREY = 0.6  # albedo of objects without colour
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class Rendering:
+    """What a camera sees of the objects: one value per pixel in every map."""
+
+    depth: Depth  # (h, w), mm along z, NaN where no object is
+    instance: NDArray[np.int16]  # (h, w), index into the objects rendered, -1 where none is
+    normals: Floats  # (h, w, 3), unit, camera frame, towards the camera; 0 where no object is
+    object_coordinates: Floats  # (h, w, 3), mm, frame of the object that is seen; NaN where none
+    albedo: Floats  # (h, w, 3), RGB in [0, 1]; 0 where no object is
+    full_masks: tuple[Mask, ...]  # per object (h, w), its silhouette as if it were alone
+
+    def mask(self, index: int) -> Mask:
+        """Return the visible part of an object, (h, w)."""
+        visible: Mask = self.instance == index
+        return visible
+
+    def visible_fraction(self, index: int) -> float:
+        """Return the share of an object's silhouette inside the image that is not covered."""
+        return float(self.mask(index).sum() / max(self.full_masks[index].sum(), 1))
+
+
+@dataclass(frozen=True, eq=False)
+class _Hits:
+    """Where the rays of a rectangle of pixels met one object."""
+
+    rows: slice
+    cols: slice
+    depth: Depth  # (rows, cols), inf where the object is not
+    triangle: Ints  # (rows, cols)
+    u: Floats  # (rows, cols), barycentric weights of the triangle's 2nd and 3rd vertex
+    v: Floats
+
+
+class _Target:
+    """One object, ready to be met by rays in its own frame."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self.mesh = mesh
+        self.vertices = mesh.vertices.astype(np.float32)
+        self.normals = mesh.normals.astype(np.float32)
+        self.colours = None if mesh.colours is None else mesh.colours.astype(np.float32) / 255
+        self.uv = None if mesh.uv is None else mesh.uv.astype(np.float32)
+        low, high = mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)
+        self.corners = np.array(np.meshgrid(*zip(low, high, strict=True))).reshape(3, 8).T
+        self.scene = EmbreeScene()
+        TriangleMesh(self.scene, self.vertices[mesh.faces])
+
+    def cast(self, camera_from_object: Array, camera: Camera) -> _Hits | None:
+        """Send the rays of the pixels around the object's box; None if it is out of sight."""
+        rows, cols = _region(transform_points(camera_from_object, self.corners), camera)
+        height, width = rows.stop - rows.start, cols.stop - cols.start
+        if height <= 0 or width <= 0:
+            return None
+        pixels = np.stack(
+            np.meshgrid(np.arange(cols.start, cols.stop), np.arange(rows.start, rows.stop)), -1
+        )
+        # With z = 1 in the camera frame, the length along the ray is the depth.
+        rays = camera.unproject(pixels.reshape(-1, 2), np.ones(height * width))
+        object_from_camera = invert(camera_from_object)
+        directions = (rays @ object_from_camera[:3, :3].T).astype(np.float32)
+        origins = np.broadcast_to(object_from_camera[:3, 3].astype(np.float32), directions.shape)
+        hit = self.scene.run(
+            np.ascontiguousarray(origins), directions, query="INTERSECT", output=True
+        )
+        triangle = hit["primID"].reshape(height, width)
+        depth = np.where(triangle >= 0, hit["tfar"].reshape(height, width), np.inf)
+        return _Hits(
+            rows=rows,
+            cols=cols,
+            depth=depth.astype(np.float32),
+            triangle=triangle,
+            u=hit["u"].reshape(height, width),
+            v=hit["v"].reshape(height, width),
+        )
+
+    def surface(self, triangle: Ints, u: Floats, v: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return object coordinates, normals in the object frame and albedo of hits, (n, 3) each."""
+        corner = self.mesh.faces[triangle]  # (n, 3)
+        weights = np.stack([1 - u - v, u, v], axis=1)[:, :, None]
+        coordinates = (weights * self.vertices[corner]).sum(axis=1)
+        normals = (weights * self.normals[corner]).sum(axis=1)
+        normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
+        if self.uv is not None and self.mesh.texture is not None:
+            albedo = _look_up(self.mesh.texture, (weights * self.uv[corner]).sum(axis=1))
+        elif self.colours is not None:
+            albedo = (weights * self.colours[corner]).sum(axis=1)
+        else:
+            albedo = np.full_like(coordinates, GREY)
+        return coordinates, normals, albedo
+
+
+class Renderer:
+    """Holds the ray tracing scenes of a set of objects."""
+
+    def __init__(self, meshes: Mapping[int, Mesh]) -> None:
+        self._targets = {object_id: _Target(mesh) for object_id, mesh in meshes.items()}
+
+    def depth(self, object_id: int, camera_from_object: Array, camera: Camera) -> Depth:
+        """Return the depth (h, w), mm, of one object alone; NaN where it is not."""
+        depth = np.full((camera.height, camera.width), np.nan, np.float32)
+        hits = self._target(object_id).cast(camera_from_object, camera)
+        if hits is not None:
+            depth[hits.rows, hits.cols] = np.where(np.isfinite(hits.depth), hits.depth, np.nan)
+        return depth
+
+    def render(
+        self, object_ids: Sequence[int], camera_from_objects: Sequence[Array], camera: Camera
+    ) -> Rendering:
+        """Render objects into one image; the nearer one covers the farther one.
+
+        Args:
+            object_ids: one per object in the image; the same one may come several times.
+            camera_from_objects: their poses, (4, 4) each, mm.
+            camera: the camera, with or without distortion.
+
+        Raises:
+            UnknownObjectError: an object id that the renderer was not given a mesh for.
+        """
+        shape = (camera.height, camera.width)
+        targets = [self._target(object_id) for object_id in object_ids]
+        casts = [t.cast(pose, camera) for t, pose in zip(targets, camera_from_objects, strict=True)]
+        depth, instance = np.full(shape, np.inf, np.float32), np.full(shape, -1, np.int16)
+        full_masks = []
+        for index, hits in enumerate(casts):
+            full_masks.append(np.zeros(shape, bool))
+            if hits is None:
+                continue
+            full_masks[-1][hits.rows, hits.cols] = hits.triangle >= 0
+            nearer = hits.depth < depth[hits.rows, hits.cols]
+            depth[hits.rows, hits.cols][nearer] = hits.depth[nearer]
+            instance[hits.rows, hits.cols][nearer] = index
+
+        normals, albedo = np.zeros((*shape, 3), np.float32), np.zeros((*shape, 3), np.float32)
+        coordinates = np.full((*shape, 3), np.nan, np.float32)
+        for index, (target, hits, pose) in enumerate(
+            zip(targets, casts, camera_from_objects, strict=True)
+        ):
+            if hits is None:
+                continue
+            window = (hits.rows, hits.cols)
+            seen = instance[window] == index
+            points, facing, colour = target.surface(hits.triangle[seen], hits.u[seen], hits.v[seen])
+            facing = facing @ pose[:3, :3].T.astype(np.float32)
+            coordinates[window][seen], albedo[window][seen] = points, colour
+            seen_points = transform_points(pose, points.astype(float))
+            away = np.einsum("ni,ni->n", facing, seen_points) > 0  # open meshes show their inside
+            normals[window][seen] = np.where(away[:, None], -facing, facing)
+        depth[instance < 0] = np.nan
+        return Rendering(depth, instance, normals, coordinates, albedo, tuple(full_masks))
+
+    def _target(self, object_id: int) -> _Target:
+        try:
+            return self._targets[object_id]
+        except KeyError:
+            known = sorted(self._targets)
+            raise UnknownObjectError(f"object {object_id} is not one of {known}") from None
+
+
+def _region(corners: Array, camera: Camera) -> tuple[slice, slice]:
+    """Return the rows and columns in which a box with these corners, (8, 3), mm, can be seen."""
+    if camera.distortion or (corners[:, 2] <= 0).any():
+        # Distortion bends edges, and behind the camera projection turns over: look everywhere.
+        visible = bool((corners[:, 2] > 0).any())
+        return slice(0, camera.height * visible), slice(0, camera.width * visible)
+    pixels = camera.project(corners)
+    low = np.clip(np.floor(pixels.min(axis=0)).astype(int), 0, [camera.width, camera.height])
+    high = np.clip(np.ceil(pixels.max(axis=0)).astype(int) + 1, 0, [camera.width, camera.height])
+    return slice(low[1], high[1]), slice(low[0], high[0])
+
+
+def _look_up(texture: NDArray[np.uint8], uv: Floats) -> Floats:
+    """Sample a texture (h, w, 3), repeated without end, bilinearly at uv (n, 2), v up."""
+    height, width = texture.shape[:2]
+    x, y = uv[:, 0] * width - 0.5, (1 - uv[:, 1]) * height - 0.5
+    left, top = np.floor(x).astype(int), np.floor(y).astype(int)
+    along, down = (x - left)[:, None], (y - top)[:, None]
+    cols, rows = (left % width, (left + 1) % width), (top % height, (top + 1) % height)
+    upper = texture[rows[0], cols[0]] * (1 - along) + texture[rows[0], cols[1]] * along
+    lower = texture[rows[1], cols[0]] * (1 - along) + texture[rows[1], cols[1]] * along
+    colour: Floats = ((upper * (1 - down) + lower * down) / 255).astype(np.float32)
+    return colour
