@@ -1,0 +1,127 @@
+"""The keypoint network: from crops to one heatmap per keypoint of the asked object.
+
+All objects share the trunk and the decoder. Only the last layer, one weight vector per
+keypoint, belongs to an object, and the object's index picks it inside the network.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from heatpose.model.resnet import STAGE_CHANNELS, Activation, ResNet18, make_activation
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """What a keypoint network is made of."""
+
+    n_objects: int
+    n_keypoints: int = 32  # of each object
+    activation: Activation = "relu"
+    decoder_channels: int = 128
+    crop_size: int = 256  # side of the crops it is trained for, px
+
+    def __post_init__(self) -> None:
+        for name in ("n_objects", "n_keypoints", "decoder_channels", "crop_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.crop_size % 32:
+            raise ValueError(f"crop_size must be divisible by 32, got {self.crop_size}")
+
+
+class KeypointNet(nn.Module):
+    """ResNet-18, a light decoder back to stride 4, and output weights for each object."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
+        self.trunk = ResNet18(config.activation)
+        self.decoder = Decoder(config.decoder_channels, config.activation)
+        self.head = ObjectHead(config.n_objects, config.n_keypoints, config.decoder_channels)
+
+    def forward(self, crops: Tensor, object_index: Tensor) -> Tensor:
+        """Return the logits of the heatmaps, one map per keypoint.
+
+        Args:
+            crops: (b, 3, s, s), RGB in [0, 1], s divisible by 32.
+            object_index: which object each crop shows, (b,), int64 in [0, n_objects).
+
+        Returns:
+            (b, k, s / 4, s / 4), float32, autocast or not.
+        """
+        features = self.decoder(self.trunk((crops - self.mean) / self.std))
+        logits: Tensor = self.head(features, object_index)
+        return logits
+
+
+class Decoder(nn.Module):
+    """Features at stride 4 that know what the deeper stages saw (a feature pyramid)."""
+
+    def __init__(self, channels: int, activation: Activation) -> None:
+        super().__init__()
+        self.laterals = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in STAGE_CHANNELS)
+        self.merges = nn.ModuleList(
+            SeparableConv(channels, activation) for _ in STAGE_CHANNELS[:-1]
+        )
+
+    def forward(self, stages: tuple[Tensor, ...]) -> Tensor:
+        """Map the stages of the trunk, finest first, to (b, channels, s / 4, s / 4)."""
+        x: Tensor = self.laterals[-1](stages[-1])
+        for level in reversed(range(len(self.merges))):
+            x = functional.interpolate(x, scale_factor=2.0, mode="nearest")
+            x = self.merges[level](x + self.laterals[level](stages[level]))
+        return x
+
+
+class SeparableConv(nn.Module):
+    """A 5 x 5 convolution in two parts: within each channel, then across channels."""
+
+    def __init__(self, channels: int, activation: Activation) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(channels, channels, 5, padding=2, groups=channels, bias=False)
+        self.pointwise = nn.Conv2d(channels, channels, 1, bias=False)
+        self.bn = nn.BatchNorm2d(channels)
+        self.activation = make_activation(activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (b, channels, h, w) to the same shape."""
+        out: Tensor = self.activation(self.bn(self.pointwise(self.depthwise(x))))
+        return out
+
+
+class ObjectHead(nn.Module):
+    """A 1 x 1 convolution to k maps whose weights are those of the crop's object."""
+
+    def __init__(self, n_objects: int, n_keypoints: int, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(n_objects, n_keypoints, channels) * 0.01)
+        self.bias = nn.Parameter(torch.zeros(n_objects, n_keypoints))
+
+    def forward(self, features: Tensor, object_index: Tensor) -> Tensor:
+        """Map features (b, c, h, w) and indices (b,) to float32 logits (b, k, h, w)."""
+        # bfloat16 keeps 8 bits: at a logit of 10 that is a step of 0.06, seen in the decoded
+        # position. The exporter sees no autocast and so gets a graph without it.
+        if torch.is_autocast_enabled(features.device.type):
+            with torch.autocast(features.device.type, enabled=False):
+                return self._multiply(features.float(), object_index)
+        return self._multiply(features.float(), object_index)
+
+    def _multiply(self, features: Tensor, object_index: Tensor) -> Tensor:
+        weight, bias = self.weight[object_index], self.bias[object_index]  # (b, k, c), (b, k)
+        logits = weight @ features.flatten(2) + bias[..., None]  # (b, k, h * w)
+        b, _, height, width = features.shape
+        return logits.reshape(b, -1, height, width)
+
+
+def heatmaps_of(logits: Tensor) -> Tensor:
+    """Turn logits (b, k, h, w) into probabilities over the pixels of each map, same shape."""
+    return logits.flatten(2).softmax(dim=-1).view_as(logits)

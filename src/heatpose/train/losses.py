@@ -1,0 +1,280 @@
+"""What training minimises: heatmaps first, then what the pose makes of them.
+
+Everything is computed in float32, under autocast too. Positions are heatmap px.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from heatpose.model.heatmaps import SIGMA, WINDOW
+from heatpose.model.network import heatmaps_of
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights and scales of the terms."""
+
+    heatmap: float = 1.0  # weights
+    reprojection: float = 0.2
+    pose: float = 0.0
+    sigma: float = SIGMA  # spread of the target Gaussians, px
+    reprojection_scale: float = 1.0  # where the error turns from squared to linear, px
+    pose_scale: float = 0.05  # the same for the pose, in diameters
+
+    def __post_init__(self) -> None:
+        for name in ("sigma", "reprojection_scale", "pose_scale"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, eq=False)
+class PoseTargets:
+    """What the pose term needs besides the keypoints.
+
+    ``camera_from_object`` goes with each labelling: for labelling j it is the true transform
+    times the j-th symmetry, so that projecting ``points`` with it gives the keypoints of j.
+    """
+
+    heatmap_camera: Tensor  # (b, 3, 3), calibration matrix of the heatmap, px
+    camera_from_object: Tensor  # (b, m, 4, 4), mm; anything finite for padding labellings
+    points: Tensor  # the keypoints on the object, (b, k, 3), mm
+    diameters: Tensor  # (b,), mm
+
+
+@dataclass(frozen=True, eq=False)
+class KeypointLoss:
+    """The terms of the loss, scalars without their weights, and their weighted sum."""
+
+    total: Tensor
+    heatmap: Tensor  # divergence of the heatmaps from the target, nats; 0 is perfect
+    reprojection: Tensor  # Huber of the distance in px
+    pose: Tensor  # Huber of the displacement in diameters; 0 where it is switched off
+    distance: Tensor  # mean distance of decoded from true keypoints, px, to watch; no gradient
+
+
+def keypoint_loss(
+    logits: Tensor,
+    keypoints: Tensor,
+    config: LossConfig | None = None,
+    pose_targets: PoseTargets | None = None,
+) -> KeypointLoss:
+    """Compare heatmaps with the labelling of the keypoints that they fit best.
+
+    Args:
+        logits: (b, k, h, w).
+        keypoints: (b, m, k, 2), heatmap px, for each of m labellings that the object's
+            symmetries allow. NaN for keypoints outside of the map, and for whole labellings
+            where a sample has fewer than m.
+        config: weights and scales.
+        pose_targets: needed where the pose has a weight.
+    """
+    config = config or LossConfig()
+    with torch.autocast(logits.device.type, enabled=False):
+        logits, keypoints = logits.float(), keypoints.float()
+        chosen = choose_labelling(logits, keypoints)
+        each = torch.arange(len(chosen), device=chosen.device)
+        truth = keypoints[each, chosen]  # (b, k, 2)
+        valid = truth.isfinite().all(dim=-1)  # (b, k)
+        truth = torch.where(valid[..., None], truth, 0.0)
+
+        heatmap = _mean_of_valid(heatmap_divergence(logits, truth, config.sigma), valid)
+        offsets, masses = decoded_offsets(heatmaps_of(logits), truth, WINDOW * config.sigma)
+        weights = masses.detach() * valid
+        distance = _length(offsets)
+        reprojection = _mean_of_valid(weights * _huber(distance, config.reprojection_scale), valid)
+        pose = logits.new_zeros(())
+        if config.pose:
+            if pose_targets is None:
+                raise ValueError(f"pose weight is {config.pose} but there are no pose_targets")
+            pose = _pose_term(offsets, weights, chosen, pose_targets, config)
+    return KeypointLoss(
+        total=config.heatmap * heatmap + config.reprojection * reprojection + config.pose * pose,
+        heatmap=heatmap,
+        reprojection=reprojection,
+        pose=pose,
+        distance=_mean_of_valid(distance.detach(), valid),
+    )
+
+
+@torch.no_grad()
+def choose_labelling(logits: Tensor, keypoints: Tensor) -> Tensor:
+    """Return the labelling of each sample that its heatmaps find most likely, (b,).
+
+    Args:
+        logits: (b, k, h, w).
+        keypoints: (b, m, k, 2), px; NaN rows do not count, labellings of NaN lose.
+    """
+    b, m, k, _ = keypoints.shape
+    if m == 1:
+        return torch.zeros(b, dtype=torch.int64, device=logits.device)
+    valid = keypoints.isfinite().all(dim=-1)  # (b, m, k)
+    height, width = logits.shape[2:]
+    logs = logits.flatten(2).log_softmax(dim=-1).view(b * k, 1, height, width)
+    places = torch.where(valid[..., None], keypoints, 0.0).transpose(1, 2).reshape(b * k, 1, m, 2)
+    size = torch.tensor([width, height], device=logits.device)
+    grid = (places + 0.5) * 2 / size - 1  # grid_sample: -1 and 1 are the outer edges
+    found = functional.grid_sample(logs, grid, padding_mode="border", align_corners=False)
+    found = torch.where(valid, found.view(b, k, m).transpose(1, 2), 0.0)  # (b, m, k)
+    counts = valid.sum(dim=-1)
+    mean = found.sum(dim=-1) / counts.clamp_min(1)
+    return torch.where(counts > 0, mean, -torch.inf).argmax(dim=1)
+
+
+def heatmap_divergence(logits: Tensor, truth: Tensor, sigma: float) -> Tensor:
+    """Return how far heatmaps are from Gaussians at the truth: KL divergence, (b, k), nats.
+
+    This is the cross-entropy less the entropy of the target, a constant. The Gaussian is a
+    product of one along x and one along y, so that it is never drawn.
+
+    Args:
+        logits: (b, k, h, w).
+        truth: (b, k, 2), px, finite.
+        sigma: spread of the Gaussian, px.
+    """
+    height, width = logits.shape[2:]
+    log_x = _log_gaussian(truth[..., 0], width, sigma)  # (b, k, w)
+    log_y = _log_gaussian(truth[..., 1], height, sigma)  # (b, k, h)
+    along_x, along_y = log_x.exp(), log_y.exp()
+    expected = ((logits @ along_x[..., None])[..., 0] * along_y).sum(dim=-1)
+    log_normaliser = logits.flatten(2).logsumexp(dim=-1)
+    negative_entropy = (along_x * log_x).sum(dim=-1) + (along_y * log_y).sum(dim=-1)
+    return negative_entropy + log_normaliser - expected
+
+
+def decoded_offsets(heatmaps: Tensor, truth: Tensor, radius: float) -> tuple[Tensor, Tensor]:
+    """Return where heatmaps put the keypoints, relative to the truth, differentiably.
+
+    The centroid of the mass in a square window. The window lies around the truth, not around
+    the peak: it does not jump, and a peak elsewhere cannot pull the loss to where it is
+    wrong. Maps with little mass there (far from trained, or lost) are for the heatmap loss to
+    mend, so weight the offsets by the masses.
+
+    Args:
+        heatmaps: probabilities, (b, k, h, w).
+        truth: (b, k, 2), px, finite.
+        radius: half the side of the window, px.
+
+    Returns:
+        Offsets (b, k, 2), px, and the masses in the windows, (b, k), in [0, 1].
+    """
+    height, width = heatmaps.shape[2:]
+    x, weight_x = _window_axis(truth[..., 0], width, radius)
+    y, weight_y = _window_axis(truth[..., 1], height, radius)
+    right = torch.stack([weight_x, weight_x * x], dim=-1)  # (b, k, w, 2)
+    left = torch.stack([weight_y, weight_y * y], dim=-2)  # (b, k, 2, h)
+    moments = left @ (heatmaps @ right)  # (b, k, 2, 2): [[1, x], [y, xy]]
+    mass = moments[..., 0, 0]
+    sums = torch.stack([moments[..., 0, 1], moments[..., 1, 0]], dim=-1)
+    return sums / mass.clamp_min(1e-6)[..., None], mass
+
+
+def pose_displacement(
+    offsets: Tensor, weights: Tensor, pose_targets: PoseTargets, camera_from_object: Tensor
+) -> Tensor:
+    """Return how far the object moves if its pose follows the decoded keypoints.
+
+    The projection is linearised at the true pose and the weighted least squares for the change
+    of the pose is solved in closed form, so that gradients know which errors of the keypoints
+    a pose averages out and which it follows (a common scale becomes distance). Neighbours of
+    the idea: BPnP (Chen et al., 2020), which differentiates the solver at its optimum, and
+    EPro-PnP (Chen et al., 2022), whose derivative regularisation is one Gauss-Newton step.
+
+    Args:
+        offsets: decoded less true keypoints, (b, k, 2), px.
+        weights: inverse variances, (b, k), 1 / px^2; 0 leaves a keypoint out.
+        pose_targets: camera, points and diameters.
+        camera_from_object: the true transforms, (b, 4, 4), mm.
+
+    Returns:
+        Mean displacement of the object's points, (b,), in diameters.
+    """
+    to_points, to_pixels = _linearise(pose_targets, camera_from_object)
+    weighted = to_pixels * weights[..., None, None]  # (b, k, 2, 6)
+    normal = torch.einsum("bkri,bkrj->bij", weighted, to_pixels)
+    right = torch.einsum("bkri,bkr->bi", weighted, offsets)
+    # The prior of one radian and one diameter keeps it solvable with any number of keypoints;
+    # 32 keypoints outweigh it a hundred times even in the distance.
+    normal = normal + torch.eye(6, device=normal.device)
+    change = torch.linalg.solve_ex(normal, right)[0]  # (b, 6)
+    moved = torch.einsum("bkci,bi->bkc", to_points, change)
+    return _length(moved).mean(dim=1)
+
+
+def _pose_term(
+    offsets: Tensor,
+    weights: Tensor,
+    chosen: Tensor,
+    pose_targets: PoseTargets,
+    config: LossConfig,
+) -> Tensor:
+    each = torch.arange(len(chosen), device=chosen.device)
+    camera_from_object = pose_targets.camera_from_object[each, chosen].float()
+    displacement = pose_displacement(offsets, weights, pose_targets, camera_from_object)
+    return _huber(displacement, config.pose_scale).mean()
+
+
+def _linearise(pose_targets: PoseTargets, camera_from_object: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what a small change of the pose does to the points and to their pixels.
+
+    The change is a rotation vector about the centre of the points, rad, and a shift in
+    diameters, along the camera's axes: six numbers of like size, hardly coupled.
+
+    Returns:
+        Derivatives of the points, (b, k, 3, 6), diameters, and of their pixels, (b, k, 2, 6).
+    """
+    rotation, translation = camera_from_object[:, :3, :3], camera_from_object[:, :3, 3]
+    points = pose_targets.points.float()
+    diameters = pose_targets.diameters.float()[:, None, None]
+    rotated = points @ rotation.transpose(1, 2)  # (b, k, 3), mm
+    x, y, z = (rotated + translation[:, None]).unbind(dim=-1)
+    lever = (rotated - rotated.mean(dim=1, keepdim=True)) / diameters
+    shift = torch.eye(3, device=points.device).expand(*lever.shape[:2], 3, 3)
+    to_points = torch.cat([_cross_matrix(-lever), shift], dim=-1)
+
+    camera = pose_targets.heatmap_camera.float()
+    fx, fy, zero = camera[:, 0, 0, None] / z, camera[:, 1, 1, None] / z, torch.zeros_like(z)
+    rows = [fx, zero, -fx * x / z, zero, fy, -fy * y / z]
+    projection = torch.stack(rows, dim=-1).view(*z.shape, 2, 3)  # (b, k, 2, 3), px / mm
+    return to_points, projection @ to_points * diameters[..., None]
+
+
+def _cross_matrix(vectors: Tensor) -> Tensor:
+    """Return the matrices (..., 3, 3) that multiply like the cross product with (..., 3)."""
+    x, y, z = vectors.unbind(dim=-1)
+    zero = torch.zeros_like(x)
+    rows = [zero, -z, y, z, zero, -x, -y, x, zero]
+    return torch.stack(rows, dim=-1).view(*x.shape, 3, 3)
+
+
+def _log_gaussian(centre: Tensor, size: int, sigma: float) -> Tensor:
+    """Return log weights (..., size) of Gaussians whose weights sum to 1 over the pixels."""
+    pixels = torch.arange(size, device=centre.device)
+    return (-((pixels - centre[..., None]) ** 2) / (2 * sigma**2)).log_softmax(dim=-1)
+
+
+def _window_axis(centre: Tensor, size: int, radius: float) -> tuple[Tensor, Tensor]:
+    """Return offsets of the pixels from centres (...,), and their shares in the window.
+
+    A pixel counts by the part of it that lies inside, so that a flat map decodes to the centre.
+    """
+    offset = torch.arange(size, device=centre.device) - centre[..., None]
+    return offset, (radius + 0.5 - offset.abs()).clamp(0.0, 1.0)
+
+
+def _length(vectors: Tensor) -> Tensor:
+    """Return the lengths of vectors (..., d); at zero the gradient is zero, not NaN."""
+    return (vectors.square().sum(dim=-1) + 1e-12).sqrt()
+
+
+def _huber(distance: Tensor, scale: float) -> Tensor:
+    """Return distance^2 / (2 scale) up to the scale, then on in a straight line of slope 1."""
+    inner = distance.clamp_max(scale)
+    return inner.square() / (2 * scale) + (distance - inner)
+
+
+def _mean_of_valid(values: Tensor, valid: Tensor) -> Tensor:
+    """Return the mean of values (b, k) over the valid ones, 0 where there are none."""
+    return torch.where(valid, values, 0.0).sum() / valid.sum().clamp_min(1)
