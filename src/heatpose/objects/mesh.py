@@ -158,7 +158,7 @@ def write_mesh(path: Path, mesh: Mesh) -> None:
     rows["n"], rows["corners"] = 3, mesh.faces
     header = (
         f"ply\nformat binary_little_endian 1.0\n{comment}element vertex {len(corners)}\n"
-        + "".join(f"property {_PLY_TYPES[kind]} {name}\n" for name, kind in corners.dtype.descr)
+        + "".join(f"property {_PLY_TYPES[kind]} {name}\n" for name, kind, *_ in corners.dtype.descr)
         + f"element face {len(rows)}\nproperty list uchar int vertex_indices\nend_header\n"
     )
     with write_whole(path) as temporary:
