@@ -1,0 +1,101 @@
+"""The building itself: floors, light imports, docstrings and public names."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import heatpose
+
+ROOT = Path(heatpose.__file__).parent
+MODULES = sorted(ROOT.rglob("*.py"))
+
+# Each part imports only from its own floor and below.
+FLOORS = [
+    {"errors", "files", "geometry"},
+    {"types", "objects"},
+    {"render"},
+    {"data", "model", "solve"},
+    {"runtime"},
+    {"pipeline"},
+    {"train", "evaluate", "export", "studies", "draw"},
+    {"cli"},
+]
+FLOOR_OF = {part: number for number, floor in enumerate(FLOORS) for part in floor}
+
+# Where torch may be imported before anything runs; all else works without it.
+TORCH_MODULES = {
+    "data/samples.py",
+    "model/network.py",
+    "model/resnet.py",
+    "model/weights.py",
+    "runtime/torch_predictor.py",
+}
+TORCH_PARTS = {"train", "export"}
+HEAVY = {"torch", "lightning", "openvino", "onnx", "onnxruntime", "scipy", "trimesh", "cv2"}
+
+
+def part_of(path):
+    """The first part of a module's place in the package: errors, geometry, cli."""
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imports_of(tree, nodes=ast.walk):
+    """The full names of what a module imports; ``from a import b`` counts as a.b."""
+    for node in nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def parse(path):
+    return ast.parse(path.read_text(encoding="utf-8"), path)
+
+
+def fresh(code):
+    """What Python says that has loaded nothing else."""
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def named(path):
+    return str(path.relative_to(ROOT))
+
+
+def test_every_part_has_a_floor():
+    assert {part_of(path) for path in MODULES} - {"__init__"} <= FLOOR_OF.keys()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=named)
+def test_imports_only_go_down(path):
+    own = FLOOR_OF.get(part_of(path), len(FLOORS))  # the package itself stands on all floors
+    names = [name.split(".") for name in imports_of(parse(path))]
+    parts = [name[1] for name in names if name[0] == "heatpose" and len(name) > 1]
+    up = [part for part in parts if FLOOR_OF.get(part, 0) > own]
+    assert not up
+
+
+@pytest.mark.parametrize("path", MODULES, ids=named)
+def test_torch_stays_where_networks_are_trained(path):
+    at_import = {name.split(".")[0] for name in imports_of(parse(path), ast.iter_child_nodes)}
+    allowed = named(path) in TORCH_MODULES or part_of(path) in TORCH_PARTS
+    assert allowed or not at_import & {"torch", "lightning"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=named)
+def test_every_module_says_what_it_is_for(path):
+    assert ast.get_docstring(parse(path))
+
+
+def test_the_package_and_its_command_line_load_nothing_heavy():
+    code = "import sys, heatpose.cli; print(*{name.split('.')[0] for name in sys.modules})"
+    assert not HEAVY & set(fresh(code).split())
+
+
+def test_inference_loads_no_torch():
+    code = "import sys, heatpose.pipeline, heatpose.runtime.bundle; print('torch' in sys.modules)"
+    assert fresh(code) == "False\n"
