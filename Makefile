@@ -1,0 +1,50 @@
+# `make demo` and `make test` set up all they need in .venv; they ask for Python 3.11+ alone.
+#
+#   make demo                     poses on the example images, with the core dependencies only
+#   make test                     linters, types and tests of everything, training included
+#   make demo PYTHON=python3.12   with a Python of your choice
+#   make clean                    take .venv and what the tools left behind away
+
+PYTHON ?= $(firstword $(foreach python,python3 python3.13 python3.12 python3.11 python,\
+	$(shell $(python) -c "import sys; sys.exit(sys.version_info < (3, 11))" 2>/dev/null \
+		&& echo $(python))))
+
+# Pinned, so that all machines test with the same. PyPI's build for Linux brings CUDA along;
+# with PyTorch's own CPU index in PIP_EXTRA_INDEX_URL, TORCH=torch==2.13.0+cpu is much smaller.
+TORCH ?= torch==2.13.0
+
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test clean
+
+demo: .venv/ready-for-demo
+	@$(BIN)/heatpose demo
+
+test: .venv/ready-for-test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pytest --quiet --cov --cov-report=term:skip-covered
+
+# The files named ready-for-... say what was installed; a changed pyproject.toml installs again.
+.venv/ready-for-demo: .venv/bin/python pyproject.toml
+	@echo "Installing heatpose and what inference needs into .venv"
+	@$(INSTALL) --editable .
+	@touch $@
+
+.venv/ready-for-test: .venv/bin/python pyproject.toml
+	@echo "Installing heatpose, torch and the tools for tests into .venv: some minutes"
+	@$(INSTALL) "$(TORCH)"
+	@$(INSTALL) --editable ".[dev]"
+	@touch $@ .venv/ready-for-demo
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "heatpose needs Python 3.11 or newer, and none was found:" \
+		"install one, or name it with PYTHON=..." >&2; exit 1; }
+	@echo "Making .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv --clear .venv || { rm -rf .venv; echo "$(PYTHON) cannot make virtual" \
+		"environments: on Debian and Ubuntu, install the package python3-venv" >&2; exit 1; }
+
+clean:
+	rm -rf .venv .coverage .mypy_cache .pytest_cache .ruff_cache
