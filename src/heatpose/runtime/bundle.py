@@ -1,0 +1,123 @@
+"""The bundle: everything that finding poses takes, in one folder or one file.
+
+NAME.heatpose is the folder zipped. It holds
+
+    bundle.json       objects, crop settings, provenance, SHA-256 of each file (bundle_record.py)
+    keypoints.onnx    the network
+    models/*.ply      small meshes of the objects, for pictures
+    card.md           what the network is, for people
+"""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from heatpose.errors import BundleError, DataError
+from heatpose.objects.catalogue import ObjectModel, object_from_record, object_to_record
+from heatpose.objects.mesh import write_mesh
+from heatpose.runtime.bundle_files import RECORD, opened, write_files
+from heatpose.runtime.bundle_record import (
+    CARD,
+    NETWORK,
+    BundleRecord,
+    CropSettings,
+    ObjectRecord,
+    Provenance,
+    decode_record,
+    encode_record,
+    sha256,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A trained network and the objects it knows."""
+
+    name: str
+    objects: tuple[ObjectModel, ...]  # in the order of the network's object_index
+    crop: CropSettings
+    network: bytes  # ONNX
+    provenance: Provenance
+    card: str  # Markdown
+
+    def __post_init__(self) -> None:
+        counts = {len(one.keypoints) for one in self.objects}
+        if len(counts) != 1:
+            raise ValueError(f"objects must have equally many keypoints, got {sorted(counts)}")
+        ids = [one.object_id for one in self.objects]
+        if len(set(ids)) < len(ids):
+            raise ValueError(f"object ids must differ, got {ids}")
+
+    @property
+    def identity(self) -> str:
+        """The name and the start of the network's SHA-256: what results are marked with."""
+        return f"{self.name} {sha256(self.network)[:12]}"
+
+
+def write_bundle(path: Path, bundle: Bundle) -> None:
+    """Write a bundle whole or not at all: zipped if the path ends in .heatpose, else as a folder.
+
+    Raises:
+        DataError: it cannot be written, or a folder that is no bundle is in its place.
+    """
+    write_files(Path(path), _encode(bundle))
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Read a bundle and check every file of it.
+
+    Raises:
+        BundleError: a file is missing, changed or damaged, or the format is a newer one.
+    """
+    path = Path(path)
+    with opened(path) as read:
+        record = decode_record(read(RECORD), str(path))
+        files = {name: read(name) for name in record.files}
+    for name, content in files.items():
+        if sha256(content) != record.files[name]:
+            raise BundleError(f"{name} of {path} was changed or damaged: its SHA-256 does not fit")
+    try:
+        return Bundle(
+            name=record.name,
+            objects=_decode_objects(record, files),
+            crop=record.crop,
+            network=files[NETWORK],
+            provenance=record.provenance,
+            card=files[CARD].decode(),
+        )
+    except (DataError, ValueError) as error:
+        raise BundleError(f"{path} cannot be used: {error}") from error
+
+
+def _encode(bundle: Bundle) -> dict[str, bytes]:
+    """Return the content of each file of a bundle, bundle.json first."""
+    meshes = {f"models/obj_{one.object_id:06d}.ply": one for one in bundle.objects}
+    files = {CARD: bundle.card.encode(), NETWORK: bundle.network}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, model in meshes.items():
+            if model.mesh.texture is not None:
+                raise ValueError(f"bundles hold vertex colours, but {model.name} has a texture")
+            write_mesh(Path(folder, "mesh.ply"), model.mesh)
+            files[name] = Path(folder, "mesh.ply").read_bytes()
+    record = BundleRecord(
+        name=bundle.name,
+        objects=[
+            ObjectRecord.model_validate(object_to_record(model, name))
+            for name, model in meshes.items()
+        ],
+        crop=bundle.crop,
+        provenance=bundle.provenance,
+        files={name: sha256(content) for name, content in files.items()},
+    )
+    return {RECORD: encode_record(record), **files}
+
+
+def _decode_objects(record: BundleRecord, files: Mapping[str, bytes]) -> tuple[ObjectModel, ...]:
+    # Meshes are read from files; a place that vanishes serves folder and zip alike.
+    with tempfile.TemporaryDirectory() as folder:
+        for one in record.objects:
+            place = Path(folder, one.mesh)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(files[one.mesh])
+        return tuple(object_from_record(one.model_dump(), Path(folder)) for one in record.objects)
