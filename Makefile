@@ -17,6 +17,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: demo test clean
+.NOTPARALLEL:
 
 demo: .venv/ready-for-demo
 	@$(BIN)/heatpose demo
