@@ -85,8 +85,9 @@ def bent_keypoints(mesh: Mesh, count: int) -> Array:
     points = _samples(mesh)
     scores = surface_variation(points) * np.linalg.norm(points - surface_centre(mesh), axis=1)
     order = np.argsort(-scores, kind="stable")
-    # The side of a square if the surface were dealt out evenly; shrunk until all find room.
-    gap = float(np.sqrt(face_areas(mesh).sum() / count))
+    # Half the side of a square if the surface were dealt out evenly: a whole side would leave no
+    # choice but farthest points.
+    gap = float(np.sqrt(face_areas(mesh).sum() / count)) / 2
     while len(chosen := _pick_apart(points[order], gap, count)) < count:
         gap *= 0.9
     return chosen

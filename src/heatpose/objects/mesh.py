@@ -1,13 +1,13 @@
 """Triangle meshes in the object frame, in millimetres, and the files they come from."""
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import PIL.Image
-import trimesh
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 from scipy.spatial.distance import cdist
@@ -15,6 +15,9 @@ from scipy.spatial.distance import cdist
 from heatpose.errors import MeshError
 from heatpose.files import write_whole
 from heatpose.geometry.arrays import Array, Image
+from heatpose.objects.parts import Part, join_parts, read_parts
+from heatpose.objects.surface import mended_normals, smooth_normals, split_at_creases
+from heatpose.objects.textures import missing_textures
 from heatpose.objects.units import LengthUnit, find_unit
 
 log = logging.getLogger(__name__)
@@ -84,6 +87,9 @@ class Mesh:
 def read_mesh(path: Path, unit: str | None = None) -> Mesh:
     """Read a PLY, OBJ, STL, GLB or OFF file.
 
+    The vertices of a PLY stay one to one as they are. Those of other files may be divided at
+    sharp edges where the file has no normals, and those of STL are merged first.
+
     Args:
         path: the file.
         unit: mm, cm, m or inch; None guesses it from the size and logs what it took.
@@ -96,46 +102,61 @@ def read_mesh(path: Path, unit: str | None = None) -> Mesh:
 
 def read_mesh_with_unit(path: Path, unit: str | None = None) -> tuple[Mesh, LengthUnit]:
     """Read a mesh as `read_mesh` does and also return its unit and how that is known."""
-    loaded = _load(Path(path))
-    mesh = _mesh_of(loaded)
-    found = find_unit(mesh.extents, unit)
-    if found.guessed:
-        log.info("%s: %s", path, found)
-    return _scaled(mesh, found.mm), found
-
-
-def _load(path: Path) -> Any:
+    path = Path(path)
     if not path.is_file():
         raise MeshError(f"{path} is missing")
     if path.suffix.lower() not in SUFFIXES:
         raise MeshError(f"{path} is not one of {' '.join(SUFFIXES)}")
-    try:
-        return trimesh.load(path, process=False, force="mesh")
-    except Exception as error:
-        raise MeshError(f"{path} cannot be read: {error}") from error
+    problems = missing_textures(path)
+    for problem in problems:
+        log.warning("%s: %s: what it colours will be grey", path, problem)
+    parts = read_parts(path, grey=bool(problems))
+    _check(path, parts)
+    part = _with_normals(join_parts(parts), path.suffix.lower())
+    found = find_unit(np.ptp(part.vertices, axis=0), unit)
+    if found.guessed:
+        log.info("%s: %s", path, found)
+    return _mesh_of(part, found.mm), found
 
 
-def _mesh_of(loaded: Any) -> Mesh:
-    visual = loaded.visual
-    colours = uv = texture = None
-    if visual.kind == "texture" and getattr(visual.material, "image", None) is not None:
-        uv = np.asarray(visual.uv, float)
-        texture = np.asarray(visual.material.image.convert("RGB"))
-    elif visual.kind == "vertex":
-        colours = np.asarray(visual.vertex_colors[:, :3], np.uint8)
+def _check(path: Path, parts: Sequence[Part]) -> None:
+    if not sum(len(part.faces) for part in parts):
+        raise MeshError(f"{path} has no faces")
+    for part in parts:
+        if part.faces.min() < 0 or part.faces.max() >= len(part.vertices):
+            raise MeshError(
+                f"{path} has a face with vertex {part.faces.max()}, of {len(part.vertices)}"
+            )
+        if not np.isfinite(part.vertices).all():
+            row = int(np.flatnonzero(~np.isfinite(part.vertices).all(axis=1))[0])
+            raise MeshError(f"{path} has a vertex {row} at {part.vertices[row].tolist()}")
+    if not np.ptp(np.concatenate([part.vertices for part in parts]), axis=0).any():
+        raise MeshError(f"{path} has no extent: all its vertices are one point")
+
+
+def _with_normals(part: Part, suffix: str) -> Part:
+    if suffix == ".stl" and part.colours is None:  # three vertices of its own for each triangle
+        _, index, inverse = np.unique(part.vertices, axis=0, return_index=True, return_inverse=True)
+        part = replace(part.picked(index, inverse.ravel()[part.faces]), normals=None)
+    if part.normals is not None:
+        mended = mended_normals(part.normals, part.vertices, part.faces)
+        if mended is not None:
+            return replace(part, normals=mended)
+    if suffix == ".ply":
+        return replace(part, normals=smooth_normals(part.vertices, part.faces))
+    index, faces, normals = split_at_creases(part.vertices, part.faces)
+    return replace(part.picked(index, faces), normals=normals)
+
+
+def _mesh_of(part: Part, scale: float) -> Mesh:
+    assert part.normals is not None
     return Mesh(
-        vertices=np.array(loaded.vertices, float),
-        faces=np.array(loaded.faces, np.int32),
-        normals=np.array(loaded.vertex_normals, float),
-        colours=colours,
-        uv=uv,
-        texture=texture,
-    )
-
-
-def _scaled(mesh: Mesh, scale: float) -> Mesh:
-    return Mesh(
-        mesh.vertices * scale, mesh.faces, mesh.normals, mesh.colours, mesh.uv, mesh.texture
+        vertices=part.vertices * scale,
+        faces=part.faces.astype(np.int32),
+        normals=part.normals,
+        colours=part.colours,
+        uv=part.uv,
+        texture=part.texture,
     )
 
 
