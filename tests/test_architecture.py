@@ -99,3 +99,23 @@ def test_the_package_and_its_command_line_load_nothing_heavy():
 def test_inference_loads_no_torch():
     code = "import sys, heatpose.pipeline, heatpose.runtime.bundle; print('torch' in sys.modules)"
     assert fresh(code) == "False\n"
+
+
+def test_the_public_names_are_sorted_and_each_is_there():
+    assert heatpose.__all__ == sorted(heatpose.__all__)
+    for name in heatpose.__all__:
+        assert getattr(heatpose, name).__name__ == name
+    assert set(heatpose.__all__) <= set(dir(heatpose))
+
+
+def test_type_checkers_see_the_public_names_where_they_are_loaded_from():
+    tree = parse(ROOT / "__init__.py")
+    seen = [name for name in imports_of(tree) if name.startswith("heatpose.")]
+    loaded = [f"heatpose.{place}.{name}" for name, place in heatpose._PLACES.items()]
+    assert sorted(seen) == sorted(loaded)
+    assert sorted(heatpose._PLACES) == heatpose.__all__
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'heatpose' has no attribute 'PoseMachine'"):
+        heatpose.PoseMachine  # noqa: B018
