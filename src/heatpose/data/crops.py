@@ -40,8 +40,9 @@ def crop_around(
     else:
         moved = shift + scale * origin
         crop_from_patch = np.array([[scale, 0, moved[0]], [0, scale, moved[1]]])
-        crop = cv2.warpAffine(patch, crop_from_patch, (size, size), flags=cv2.INTER_LINEAR)
-    return np.asarray(crop, np.uint8), camera.warped(scale, shift, size, size)
+        warped = cv2.warpAffine(patch, crop_from_patch, (size, size), flags=cv2.INTER_LINEAR)
+        crop = np.asarray(warped, np.uint8)
+    return crop, camera.warped(scale, shift, size, size)
 
 
 def _blur_before(scale: float) -> float:
@@ -63,5 +64,6 @@ def _patch(image: Image, square: Box, spread: float) -> tuple[Image, Array]:
     bottom = min(int(np.ceil(square[3])) + reach, height)
     patch = image[top : max(bottom, top), left : max(right, left)]
     if spread > 0.2 and patch.size:  # below, a Gaussian on whole pixels would change nothing
-        patch = cv2.GaussianBlur(patch, (0, 0), spread, borderType=cv2.BORDER_REPLICATE)
-    return np.asarray(patch, np.uint8), np.array([left, top], float)
+        blurred = cv2.GaussianBlur(patch, (0, 0), spread, borderType=cv2.BORDER_REPLICATE)
+        patch = np.asarray(blurred, np.uint8)
+    return patch, np.array([left, top], float)

@@ -3,6 +3,7 @@
 import struct
 import zlib
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 
 import cv2
@@ -20,6 +21,15 @@ from heatpose.types import Observation
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 _EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+_PNG_END = b"IEND\xaeB`\x82"
+_DAMAGES = (  # what Pillow raises on them, by trial
+    OSError,
+    SyntaxError,
+    ValueError,
+    struct.error,
+    zlib.error,
+    Pillow.DecompressionBombError,
+)
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".webp": "WEBP"}
 
 
@@ -118,21 +128,21 @@ def _lens_maps(camera: Camera) -> tuple[NDArray[np.float32], NDArray[np.float32]
 def _open(path: Path) -> Pillow.Image:
     """Open and decode an image file to its last byte."""
     try:
-        picture = Pillow.open(path)
-        picture.load()
+        content = Path(path).read_bytes()
     except FileNotFoundError:
         raise DataError(f"no image at {path}") from None
     except IsADirectoryError:
         raise DataError(f"{path} is a folder, expected an image file") from None
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from None
+    try:
+        picture = Pillow.open(BytesIO(content))
+        picture.load()
     except UnidentifiedImageError:
         raise DataError(f"{path} is not an image of a known format") from None
-    except (
-        OSError,
-        SyntaxError,  # Pillow's for broken PNG chunks
-        ValueError,
-        struct.error,
-        zlib.error,
-        Pillow.DecompressionBombError,
-    ) as error:
+    except _DAMAGES as error:
         raise DataError(f"{path} is truncated or damaged ({error})") from None
+    # Pillow is content with a PNG that stops after its last pixel.
+    if picture.format == "PNG" and _PNG_END not in content:
+        raise DataError(f"{path} is truncated or damaged (its end is missing)")
     return picture

@@ -1,0 +1,154 @@
+import numpy as np
+import pytest
+
+from heatpose.geometry.boxes import box_of_points
+from heatpose.geometry.rotations import random_rotation
+from heatpose.geometry.transforms import invert, make_transform, rotation_angle, transform_points
+from heatpose.solve.pnp import solve_pnp
+
+
+def difference(first, second):
+    """Return degrees and mm between two transforms."""
+    between = first @ invert(second)
+    return np.degrees(rotation_angle(between[:3, :3])), np.linalg.norm(first[:3, 3] - second[:3, 3])
+
+
+@pytest.fixture
+def points(rng):
+    """Keypoints as on a small object, (32, 3), mm."""
+    direction = rng.standard_normal((32, 3))
+    return direction / np.linalg.norm(direction, axis=1, keepdims=True) * [60, 40, 50]
+
+
+def crop_camera(camera, pixels):
+    """Return the camera of a crop of 256 px around what is seen."""
+    left, top, right, bottom = box_of_points(pixels)
+    scale = 256 / (1.2 * max(right - left, bottom - top))
+    shift = 127.5 - scale * np.array([left + right, top + bottom]) / 2
+    return camera.warped(scale, shift, 256, 256)
+
+
+@pytest.mark.parametrize("n_wrong", [0, 1, 2, 3])
+def test_recovers_the_pose_and_names_the_wrong_keypoints(camera, cube, random_pose, n_wrong):
+    for _ in range(20):
+        truth = random_pose()
+        pixels = camera.project(transform_points(truth, cube))
+        # each in its own direction: a common one is close to another pose
+        pixels[:n_wrong] += np.array([[60.0, 40], [-70, 50], [10, -80]])[:n_wrong]
+        solution = solve_pnp(cube, pixels, camera, max_error=3.0)
+        degrees, mm = difference(solution.camera_from_object, truth)
+        assert degrees < 1e-3 and mm < 1e-2
+        np.testing.assert_array_equal(solution.inliers, np.arange(8) >= n_wrong)
+
+
+def test_half_of_all_keypoints_may_be_anywhere(camera, points, random_pose, rng):
+    for _ in range(20):
+        truth = random_pose()
+        where = transform_points(truth, points)
+        crop = crop_camera(camera, camera.project(where))
+        pixels = crop.project(where)
+        wrong = rng.permutation(32) < 16
+        pixels[wrong] = rng.uniform(0, 256, (16, 2))
+        solution = solve_pnp(points, pixels, crop)
+        degrees, mm = difference(solution.camera_from_object, truth)
+        assert degrees < 0.05 and mm < 0.5
+        assert solution.inliers[~wrong].all()
+
+
+def test_the_inliers_are_those_within_the_largest_error(camera, points, random_pose):
+    truth = random_pose()
+    where = transform_points(truth, points)
+    crop = crop_camera(camera, camera.project(where))
+    pixels = crop.project(where)
+    pixels[:4] += np.array([[9.0, 0], [0, -9.0], [11.0, 0], [0, -11.0]])
+    solution = solve_pnp(points, pixels, crop, max_error=10.0)
+    np.testing.assert_array_equal(np.flatnonzero(~solution.inliers), [2, 3])
+
+
+def test_covariances_say_which_keypoints_to_believe(camera, points, random_pose, rng):
+    """Half of the keypoints are ten times as noisy: knowing that must pay."""
+    spread = np.where(np.arange(32) % 2, 0.5, 5.0)
+    covariances = spread[:, None, None] ** 2 * np.eye(2)
+    errors = {True: [], False: []}
+    for _ in range(30):
+        truth = random_pose()
+        where = transform_points(truth, points)
+        crop = crop_camera(camera, camera.project(where))
+        pixels = crop.project(where) + spread[:, None] * rng.standard_normal((32, 2))
+        for told in (True, False):
+            solution = solve_pnp(points, pixels, crop, covariances if told else None)
+            errors[told].append(difference(solution.camera_from_object, truth)[1])
+    assert np.mean(errors[True]) < 0.6 * np.mean(errors[False])
+
+
+def test_confidences_say_which_of_two_poses_is_meant(camera, points, random_pose):
+    """Sixteen keypoints agree on each pose; the trusted half decides."""
+    first, second = random_pose(), random_pose()
+    pixels = camera.project(transform_points(first, points))
+    pixels[16:] = camera.project(transform_points(second, points))[16:]
+    for trusted, truth in [(slice(0, 16), first), (slice(16, 32), second)]:
+        confidences = np.full(32, 0.2)
+        confidences[trusted] = 0.9
+        solution = solve_pnp(points, pixels, camera, None, confidences, max_error=3.0)
+        degrees, mm = difference(solution.camera_from_object, truth)
+        assert degrees < 1e-3 and mm < 1e-2
+
+
+def test_keypoints_not_there_or_without_confidence_do_not_count(camera, cube, random_pose):
+    truth = random_pose()
+    pixels = camera.project(transform_points(truth, cube))
+    pixels[0] = np.nan
+    pixels[1] += 5.0
+    covariances = np.tile(np.eye(2), (8, 1, 1))
+    covariances[0] = np.nan
+    confidences = np.where(np.arange(8) == 1, 0.0, 0.8)
+    solution = solve_pnp(cube, pixels, camera, covariances, confidences)
+    np.testing.assert_array_equal(solution.inliers, np.arange(8) >= 2)
+    degrees, mm = difference(solution.camera_from_object, truth)
+    assert degrees < 1e-6 and mm < 1e-4
+
+
+def test_less_than_four_keypoints_are_no_pose(camera, cube, random_pose):
+    pixels = camera.project(transform_points(random_pose(), cube))
+    pixels[3:] = np.nan
+    assert solve_pnp(cube, pixels, camera) is None
+
+
+def test_keypoints_that_agree_on_nothing_are_no_pose(camera, points, rng):
+    """A hair's breadth is asked for, of random positions."""
+    pixels = rng.uniform(0, 256, (32, 2))
+    assert solve_pnp(points, pixels, camera, max_error=1e-3) is None
+
+
+@pytest.mark.parametrize("spot", ["image", "object"])
+def test_degenerate_keypoints_are_no_pose_or_a_finite_one(camera, points, spot):
+    pixels = camera.project(points + np.array([0, 0, 800]))
+    if spot == "image":
+        pixels[:] = [100.0, 100.0]  # all seen in one place
+    else:
+        points = np.tile([1.0, 2.0, 3.0], (32, 1))
+    solution = solve_pnp(points, pixels, camera)
+    assert solution is None or np.isfinite(solution.camera_from_object).all()
+
+
+def test_the_same_seed_gives_the_same_pose(camera, points, random_pose, rng):
+    pixels = camera.project(transform_points(random_pose(), points))
+    pixels += 3 * rng.standard_normal((32, 2))
+    one, two = (solve_pnp(points, pixels, camera, seed=7) for _ in range(2))
+    np.testing.assert_array_equal(one.camera_from_object, two.camera_from_object)
+
+
+def test_shapes_that_do_not_fit_are_named(camera, cube):
+    with pytest.raises(ValueError, match=r"got \(8, 3\) and \(7, 2\)"):
+        solve_pnp(cube, np.zeros((7, 2)), camera)
+
+
+def test_planar_keypoints_are_solved(camera, rng):
+    points = np.column_stack([rng.uniform(-60, 60, (20, 2)), np.zeros(20)])
+    for _ in range(10):
+        truth = make_transform(random_rotation(rng), [20.0, -30.0, 700.0])
+        if abs(truth[2, 2]) < 0.3:
+            continue  # seen from the side a plane is a line
+        pixels = camera.project(transform_points(truth, points))
+        degrees, mm = difference(solve_pnp(points, pixels, camera).camera_from_object, truth)
+        assert degrees < 0.01 and mm < 0.05
