@@ -1,7 +1,8 @@
 import logging
+import os
+import statistics
 import subprocess
 import sys
-import time
 
 import pytest
 import typer
@@ -64,12 +65,13 @@ def test_each_command_has_help(words):
 
 def test_help_answers_in_half_a_second():
     def seconds():
-        start = time.perf_counter()
+        # Of a processor, not of the clock: what else the machine does must not count.
+        before = os.times()
         run("--help")
-        return time.perf_counter() - start
+        after = os.times()
+        return sum(after[2:4]) - sum(before[2:4])
 
-    # The least of several: a busy machine makes single runs slow, slow imports all of them.
-    assert min(seconds() for _ in range(5)) < 0.5
+    assert statistics.median(seconds() for _ in range(5)) < 0.5
 
 
 def test_version_is_that_of_the_package():
