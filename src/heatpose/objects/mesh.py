@@ -87,8 +87,9 @@ class Mesh:
 def read_mesh(path: Path, unit: str | None = None) -> Mesh:
     """Read a PLY, OBJ, STL, GLB or OFF file.
 
-    The vertices of a PLY stay one to one as they are. Those of other files may be divided at
-    sharp edges where the file has no normals, and those of STL are merged first.
+    The vertices of a PLY stay one to one as they are, unless its faces have colours or texture
+    coordinates of their own. Those of other files are divided at sharp edges where the file has
+    no normals, and those of STL are merged first.
 
     Args:
         path: the file.
@@ -112,11 +113,15 @@ def read_mesh_with_unit(path: Path, unit: str | None = None) -> tuple[Mesh, Leng
         log.warning("%s: %s: what it colours will be grey", path, problem)
     parts = read_parts(path, grey=bool(problems))
     _check(path, parts)
-    part = _with_normals(join_parts(parts), path.suffix.lower())
+    part, normals = _settle_normals(join_parts(parts), path.suffix.lower())
     found = find_unit(np.ptp(part.vertices, axis=0), unit)
     if found.guessed:
         log.info("%s: %s", path, found)
-    return _mesh_of(part, found.mm), found
+    if found.doubt:
+        log.warning("%s: %s", path, found.doubt)
+    faces = part.faces.astype(np.int32)
+    mesh = Mesh(part.vertices * found.mm, faces, normals, part.colours, part.uv, part.texture)
+    return mesh, found
 
 
 def _check(path: Path, parts: Sequence[Part]) -> None:
@@ -134,30 +139,19 @@ def _check(path: Path, parts: Sequence[Part]) -> None:
         raise MeshError(f"{path} has no extent: all its vertices are one point")
 
 
-def _with_normals(part: Part, suffix: str) -> Part:
+def _settle_normals(part: Part, suffix: str) -> tuple[Part, Array]:
+    """Return the normals (n, 3) that a part is used with, and the part with vertices to match."""
     if suffix == ".stl" and part.colours is None:  # three vertices of its own for each triangle
-        _, index, inverse = np.unique(part.vertices, axis=0, return_index=True, return_inverse=True)
-        part = replace(part.picked(index, inverse.ravel()[part.faces]), normals=None)
+        _, first, inverse = np.unique(part.vertices, axis=0, return_index=True, return_inverse=True)
+        part = replace(part.picked(first, inverse.ravel()[part.faces]), normals=None)
     if part.normals is not None:
         mended = mended_normals(part.normals, part.vertices, part.faces)
         if mended is not None:
-            return replace(part, normals=mended)
+            return part, mended
     if suffix == ".ply":
-        return replace(part, normals=smooth_normals(part.vertices, part.faces))
+        return part, smooth_normals(part.vertices, part.faces)
     index, faces, normals = split_at_creases(part.vertices, part.faces)
-    return replace(part.picked(index, faces), normals=normals)
-
-
-def _mesh_of(part: Part, scale: float) -> Mesh:
-    assert part.normals is not None
-    return Mesh(
-        vertices=part.vertices * scale,
-        faces=part.faces.astype(np.int32),
-        normals=part.normals,
-        colours=part.colours,
-        uv=part.uv,
-        texture=part.texture,
-    )
+    return part.picked(index, faces), normals
 
 
 def write_mesh(path: Path, mesh: Mesh) -> None:

@@ -27,7 +27,7 @@ class Part:
     """One surface of a file, in its unit, in place in the scene."""
 
     vertices: Array  # (n, 3)
-    faces: NDArray[np.int64]  # (f, 3)
+    faces: Ints  # (f, 3)
     normals: Array | None = None  # (n, 3), as the file has them
     colours: NDArray[np.uint8] | None = None  # (n, 3), RGB
     uv: Array | None = None  # (n, 2), v up
@@ -38,7 +38,7 @@ class Part:
         return replace(
             self,
             vertices=self.vertices[index],
-            faces=faces.astype(np.int64),
+            faces=faces,
             normals=None if self.normals is None else self.normals[index],
             colours=None if self.colours is None else self.colours[index],
             uv=None if self.uv is None else self.uv[index],

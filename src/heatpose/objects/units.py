@@ -35,7 +35,8 @@ class LengthUnit:
         return MM_PER_UNIT[self.unit]
 
     def __str__(self) -> str:
-        size = " x ".join(f"{extent:.3g}" for extent in self.extents)
+        digits = ".3f" if 0.05 <= max(self.extents) < 10 else ".3g"
+        size = " x ".join(f"{extent:{digits}}" for extent in self.extents)
         how = "taken for" if self.guessed else "given as"
         return f"extents {size}: {how} {UNIT_NAMES[self.unit]}"
 
