@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from heatpose.evaluate.scores import evaluate_results
     from heatpose.geometry.camera import Camera
     from heatpose.objects.catalogue import ObjectModel, read_models
+    from heatpose.pipeline import PoseEstimator
     from heatpose.runtime.bundle import Bundle, read_bundle
     from heatpose.types import Detection, Observation, PoseEstimate
 
@@ -26,6 +27,7 @@ __all__ = [
     "ObjectModel",
     "Observation",
     "PoseEstimate",
+    "PoseEstimator",
     "evaluate_results",
     "read_bundle",
     "read_camera",
@@ -47,6 +49,7 @@ _PLACES = {
     "ObjectModel": "objects.catalogue",
     "Observation": "types",
     "PoseEstimate": "types",
+    "PoseEstimator": "pipeline",
     "evaluate_results": "evaluate.scores",
     "read_bundle": "runtime.bundle",
     "read_camera": "data.cameras",
