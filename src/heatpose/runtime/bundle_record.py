@@ -58,7 +58,7 @@ class Provenance(_Record):
     network: dict[str, Any]  # configuration of the network
     training: dict[str, Any]  # configuration of the training, {} where there was none
     samples: int | None  # that the network was trained on
-    machine: str  # that exported
+    machine: str  # that trained
     meshes: str  # where the CAD models come from, and their licence
     notes: str
 

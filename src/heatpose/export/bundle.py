@@ -1,0 +1,143 @@
+"""From a training run to a bundle."""
+
+import datetime
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import heatpose
+from heatpose.errors import CheckpointError, DataError, UnknownObjectError
+from heatpose.export.agreement import Agreement, compare, rendered_crops
+from heatpose.export.card import write_card
+from heatpose.export.onnx import export_network
+from heatpose.export.small_mesh import small_mesh
+from heatpose.model.heatmaps import SIGMA, STRIDE
+from heatpose.model.network import KeypointNet
+from heatpose.model.weights import load_network
+from heatpose.objects.catalogue import ObjectModel, object_from_record
+from heatpose.runtime.bundle import Bundle, write_bundle
+from heatpose.runtime.bundle_record import CropSettings, Provenance
+from heatpose.runtime.openvino_predictor import OpenVinoPredictor
+from heatpose.runtime.torch_predictor import TorchPredictor
+
+OBJECTS_FORMAT = 1
+# An export further from the trained network than this has gone wrong.
+LARGEST_SHIFT = 0.1  # median over keypoints, px of the crop
+LARGEST_DIFFERENCE = 0.05  # between probabilities
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """How well an exported network keeps to the one that was trained."""
+
+    exact: Agreement  # through OpenVINO in f32: what storing weights in float16 costs
+    fast: Agreement  # in the precision that OpenVINO chooses on this machine
+    precision: str  # that one's name
+
+
+def export_run(
+    run: Path,
+    out: Path,
+    *,
+    name: str | None = None,
+    notes: str = "",
+    attribution: str = "",
+    object_names: Mapping[int, str] | None = None,
+) -> ExportReport:
+    """Turn a run folder into a bundle, once the exported network proves to be the trained one.
+
+    Args:
+        run: folder that `heatpose train keypoints` wrote.
+        out: the bundle: NAME.heatpose, or a folder.
+        name: of the bundle; by default that of ``out``.
+        notes: figures and whatever else people should know; stands in the card.
+        attribution: where the CAD models come from, and their licence.
+        object_names: names by object id, for objects that should be called otherwise.
+
+    Raises:
+        CheckpointError: the run's network cannot be used, or its export differs from it.
+        DataError: the run's objects cannot be used, or the bundle cannot be written.
+        UnknownObjectError: a name is given for an object that the run does not have.
+    """
+    network, training = load_network(run / "network.safetensors")
+    objects = _renamed(read_run_objects(run), object_names or {})
+    if len(objects) != network.config.n_objects:
+        raise CheckpointError(
+            f"{run} has {len(objects)} objects but a network for {network.config.n_objects}"
+        )
+    crop, provenance = _crop_settings(network, training), _provenance(network, training)
+    provenance = provenance.model_copy(update={"notes": notes, "meshes": attribution})
+    exported = export_network(network)
+    report = _check_export(network, exported, objects, crop)
+    name = name or out.stem
+    small = tuple(replace(model, mesh=small_mesh(model.mesh)) for model in objects)
+    card = write_card(name, small, crop, provenance)
+    write_bundle(out, Bundle(name, small, crop, exported, provenance, card))
+    return report
+
+
+def read_run_objects(run: Path) -> list[ObjectModel]:
+    """Read the objects of a run folder, in the order of the network's object_index.
+
+    Raises:
+        DataError: objects.json or a mesh is missing or cannot be used.
+    """
+    path = run / "objects.json"
+    try:
+        content = json.loads(path.read_text())
+        number, records = content["format"], list(content["objects"])
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, TypeError, KeyError):
+        raise DataError(f"{path} is not an objects.json of a training run") from None
+    if number != OBJECTS_FORMAT:
+        raise DataError(f"{path} has format {number!r}, this heatpose reads {OBJECTS_FORMAT}")
+    return [object_from_record(record, run) for record in records]
+
+
+def _renamed(objects: list[ObjectModel], names: Mapping[int, str]) -> list[ObjectModel]:
+    known = [model.object_id for model in objects]
+    for object_id in names:
+        if object_id not in known:
+            raise UnknownObjectError(f"object {object_id} is not one of {known}")
+    return [replace(model, name=names.get(model.object_id, model.name)) for model in objects]
+
+
+def _crop_settings(network: KeypointNet, training: Mapping[str, Any]) -> CropSettings:
+    config = training.get("train", {})
+    return CropSettings(
+        size=network.config.crop_size,
+        margin=config.get("sample", {}).get("margin", 1.4),
+        stride=STRIDE,
+        sigma=config.get("loss", {}).get("sigma", SIGMA),
+    )
+
+
+def _provenance(network: KeypointNet, training: Mapping[str, Any]) -> Provenance:
+    return Provenance(
+        heatpose=heatpose.__version__,
+        date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        network=asdict(network.config),
+        training=training.get("train", {}),
+        samples=training.get("samples"),
+        machine=str(training.get("machine", "")),
+        meshes="",
+        notes="",
+    )
+
+
+def _check_export(
+    network: KeypointNet, exported: bytes, objects: list[ObjectModel], crop: CropSettings
+) -> ExportReport:
+    inputs = rendered_crops(objects, crop.size, crop.margin)
+    truth = TorchPredictor(network)(*inputs)
+    exact = compare(OpenVinoPredictor(exported, precision="f32")(*inputs), truth)
+    if exact.median > LARGEST_SHIFT or exact.heatmaps > LARGEST_DIFFERENCE:
+        raise CheckpointError(
+            f"the exported network differs from the trained one: keypoints by {exact}, "
+            f"heatmaps by up to {exact.heatmaps:.3g}"
+        )
+    usual = OpenVinoPredictor(exported)
+    return ExportReport(exact, compare(usual(*inputs), truth), usual.precision)
