@@ -84,3 +84,72 @@ def _box_mesh(extents, centre):
         uv=None,
         texture=None,
     )
+
+
+@pytest.fixture
+def small_bop(tmp_path, brick_mesh, cube_mesh):
+    """A function that writes a BOP data set of two frames and returns its folder.
+
+    Scene 5, images 3 and 12, each with objects 1 (brick) and 2 (cube, which looks the same after
+    half a turn about z), both of them targets. With depth unless told otherwise.
+    """
+
+    def write(depth=True):
+        _write_small_bop(tmp_path / "small", {1: brick_mesh, 2: cube_mesh}, depth)
+        return tmp_path / "small"
+
+    return write
+
+
+def _write_small_bop(root, meshes, with_depth):
+    from PIL import Image
+
+    from heatpose.data import bop
+    from heatpose.objects.mesh import diameter, write_mesh
+    from heatpose.render.raycast import Renderer
+
+    rng = np.random.default_rng(5)
+    camera = Camera(fx=150.0, fy=152.0, cx=79.3, cy=60.2, width=160, height=120)
+    scene = root / "test" / "000005"
+    for folder in (root / "models_eval", scene / "rgb", scene / "depth"):
+        folder.mkdir(parents=True)
+    infos = {i: {"diameter": diameter(mesh)} for i, mesh in meshes.items()}
+    infos[2]["symmetries_discrete"] = [np.diag([-1.0, -1.0, 1.0, 1.0]).ravel().tolist()]
+    bop.write_models_info(root / "models_eval" / "models_info.json", infos)
+    for object_id, mesh in meshes.items():
+        write_mesh(root / "models_eval" / f"obj_{object_id:06d}.ply", mesh)
+
+    truth, seen = {}, {}
+    for image_id in (3, 12):
+        places = [[-90.0, 0.0, 600.0], [90.0, 10.0, 650.0]]
+        poses = [make_transform(random_rotation(rng), np.array(place)) for place in places]
+        rendering = Renderer(meshes).render([1, 2], poses, camera)
+        truth[image_id] = [bop.GroundTruth(i, pose) for i, pose in zip((1, 2), poses, strict=True)]
+        seen[image_id] = [_visibility(rendering, index) for index in (0, 1)]
+        grey = np.uint8(np.isfinite(rendering.depth) * 200)
+        Image.fromarray(np.dstack([grey] * 3)).save(scene / "rgb" / f"{image_id:06d}.png")
+        if with_depth:
+            units = np.nan_to_num(rendering.depth * 10).astype(np.uint16)
+            Image.fromarray(units).save(scene / "depth" / f"{image_id:06d}.png")
+    frames = {image_id: bop.FrameCamera(camera.matrix, depth_scale=0.1) for image_id in truth}
+    bop.write_scene_camera(scene / "scene_camera.json", frames)
+    bop.write_scene_gt(scene / "scene_gt.json", truth)
+    bop.write_scene_gt_info(scene / "scene_gt_info.json", seen)
+    bop.write_camera(root / "camera.json", camera, depth_scale=0.1)
+    targets = [bop.Target(5, image_id, i) for image_id in truth for i in meshes]
+    bop.write_targets(root / "test_targets_bop19.json", targets)
+
+
+def _visibility(rendering, index):
+    from heatpose.data.bop import Visibility
+    from heatpose.geometry.boxes import box_of_mask
+
+    whole, visible = rendering.full_masks[index], rendering.mask(index)
+    return Visibility(
+        box=box_of_mask(whole),
+        visible_box=box_of_mask(visible),
+        pixels=int(whole.sum()),
+        valid_pixels=int(whole.sum()),
+        visible_pixels=int(visible.sum()),
+        visible_fraction=rendering.visible_fraction(index),
+    )

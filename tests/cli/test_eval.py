@@ -1,0 +1,68 @@
+"""heatpose eval, as a user calls it."""
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from heatpose.cli import app
+from heatpose.data.bop import BopDataset, Result, write_results
+from heatpose.evaluate.scores import KEYS
+
+
+@pytest.fixture
+def truth(small_bop, tmp_path):
+    """A data set, and a results file with its true poses."""
+    dataset = BopDataset(small_bop())
+    poses = [
+        Result(5, image_id, object_id, 1.0, pose)
+        for image_id in (3, 12)
+        for object_id, pose in dataset.ground_truth(5, image_id)
+    ]
+    write_results(tmp_path / "poses.csv", poses)
+    return str(tmp_path / "poses.csv"), str(dataset.root)
+
+
+def evaluate(*arguments):
+    return CliRunner().invoke(app, ["eval", *arguments])
+
+
+def test_it_prints_a_table_and_a_sentence(truth):
+    results, dataset = truth
+    answer = evaluate(results, "--dataset", dataset)
+    assert answer.exit_code == 0, answer.output
+    last = answer.stdout.splitlines()[-1]
+    assert last == (
+        "AR_MSSD 1.0000, AR_MSPD 1.0000, AR_VSD 1.0000, ADD(-S) 0.1d 1.0000 over 4 targets"
+    )
+    assert answer.stdout.count("1.0000") == 4 + 3 * len(KEYS)
+
+
+def test_json_is_all_that_it_prints(truth):
+    results, dataset = truth
+    answer = evaluate(results, "--dataset", dataset, "--json")
+    record = json.loads(answer.stdout)
+    assert record == {
+        "targets": 4,
+        "mean": dict.fromkeys(KEYS, 1.0),
+        "objects": {"1": dict.fromkeys(KEYS, 1.0), "2": dict.fromkeys(KEYS, 1.0)},
+    }
+
+
+def test_bad_input_is_one_line_and_status_1(truth, tmp_path):
+    results, dataset = truth
+    broken = tmp_path / "broken.csv"
+    write_results(broken, [Result(5, 3, 1, 1.0, np.eye(4))])
+    broken.write_text(broken.read_text().replace("1.0 0.0", "nan 0.0", 1))
+    for arguments, message in [
+        ((str(broken), "--dataset", dataset), "line 2: R must be 9 finite numbers"),
+        ((results, "--dataset", str(tmp_path)), "is not a BOP data set: it has no folder test"),
+        ((results, "--dataset", dataset, "--targets", "no.json"), "no file at"),
+        ((str(tmp_path / "no.csv"), "--dataset", dataset), "no file at"),
+    ]:
+        answer = evaluate(*arguments)
+        assert answer.exit_code == 1
+        assert not answer.stdout
+        (line,) = answer.stderr.splitlines()
+        assert line.startswith("error: ") and message in line

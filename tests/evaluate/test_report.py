@@ -1,0 +1,49 @@
+"""Scores as people and programs read them."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from heatpose.evaluate.report import as_record, as_sentence, as_table
+from heatpose.evaluate.scores import KEYS, Evaluation
+
+
+@pytest.fixture
+def evaluation():
+    """Two targets of object 10 and one of object 2, without depth."""
+    scores = {key: np.array([1.0, 0.5, 0.0]) for key in KEYS}
+    return Evaluation(np.array([10, 10, 2]), scores | {"ar_vsd": None})
+
+
+def test_the_record_is_the_one_that_is_promised(evaluation):
+    record = json.loads(json.dumps(as_record(evaluation)))
+    expected = dict.fromkeys(KEYS, 0.5) | {"ar_vsd": None}
+    assert record["targets"] == 3
+    assert record["mean"] == expected
+    assert list(record["objects"]) == ["2", "10"]
+    assert record["objects"]["10"] == dict.fromkeys(KEYS, 0.75) | {"ar_vsd": None}
+    assert KEYS == (
+        *("ar_mssd", "ar_mspd", "ar_vsd", "add_s_0.1d", "add_s_0.05d", "add_s_0.02d"),
+        *("add_s_auc", "add_auc", "proj_5px", "deg5_cm5"),
+    )
+
+
+def test_the_table_has_a_line_per_object_and_one_for_all(evaluation):
+    console = Console(width=130, record=True, file=None)
+    with console.capture() as capture:
+        console.print(as_table(evaluation, {10: "eggbox"}))
+    lines = [re.split(r"\s{2,}", line.strip()) for line in capture.get().splitlines()]
+    rows = {line[0]: line[1:] for line in lines}
+    assert rows["2"] == ["1", *["0.0000"] * 2, "-", *["0.0000"] * 7]
+    assert rows["10 eggbox"] == ["2", *["0.7500"] * 2, "-", *["0.7500"] * 7]
+    assert rows["mean"] == ["3", *["0.5000"] * 2, "-", *["0.5000"] * 7]
+
+
+def test_the_sentence_leaves_out_what_is_not_there(evaluation):
+    expected = "AR_MSSD 0.5000, AR_MSPD 0.5000, ADD(-S) 0.1d 0.5000 over 3 targets"
+    assert as_sentence(evaluation) == expected
+    evaluation.scores["ar_vsd"] = np.array([1.0, 1.0, 0.0])
+    assert "AR_VSD 0.6667" in as_sentence(evaluation)
