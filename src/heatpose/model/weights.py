@@ -91,16 +91,18 @@ def load_backbone(network: KeypointNet, path: Path, partial: bool = False) -> Ba
     """
     tensors = _read_safetensors(path)[0] if path.suffix == ".safetensors" else _read_pth(path)
     tensors = {name: t for name, t in tensors.items() if not name.startswith("fc.")}
-    missing = tuple(n for n in network.trunk.state_dict() if n not in tensors)
+    own = network.trunk.state_dict()
+    # A count of batches that older files do not have, and that nothing here reads.
+    tensors = {n: t for n, t in own.items() if n.endswith("num_batches_tracked")} | tensors
+    missing = tuple(n for n in own if n not in tensors)
     if missing and not partial:
         raise CheckpointError(
             f"{path} lacks {len(missing)} tensors of a ResNet-18: {_shorten(missing)}"
         )
+    _load_into(network.trunk, {**{n: own[n] for n in missing}, **tensors}, path)
     for name, block in network.trunk.blocks.items():
         if f"{name}.bn2.weight" in missing:
             nn.init.zeros_(block.bn2.weight)
-    own = network.trunk.state_dict()
-    _load_into(network.trunk, {**{n: own[n] for n in missing}, **tensors}, path)
     report = BackboneReport(path, tuple(n for n in own if n in tensors), missing)
     log.info("%s", report)
     return report
@@ -109,8 +111,10 @@ def load_backbone(network: KeypointNet, path: Path, partial: bool = False) -> Ba
 def _load_into(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Load tensors that must be exactly those of a module, by name and shape."""
     own = module.state_dict()
-    if wrong := sorted(own.keys() ^ tensors.keys()):
-        raise CheckpointError(f"{path} lacks or has too many tensors: {_shorten(wrong)}")
+    if missing := [n for n in own if n not in tensors]:
+        raise CheckpointError(f"{path} lacks {_shorten(missing)}")
+    if foreign := [n for n in tensors if n not in own]:
+        raise CheckpointError(f"{path} has {_shorten(foreign)}, which does not belong there")
     for name, tensor in tensors.items():
         if tensor.shape != own[name].shape:
             raise CheckpointError(
