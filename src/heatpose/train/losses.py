@@ -258,7 +258,8 @@ def _log_gaussian(centre: Tensor, size: int, sigma: float) -> Tensor:
 def _window_axis(centre: Tensor, size: int, radius: float) -> tuple[Tensor, Tensor]:
     """Return offsets of the pixels from centres (...,), and their shares in the window.
 
-    A pixel counts by the part of it that lies inside, so that a flat map decodes to the centre.
+    A pixel counts by the part of it that lies inside, so that a flat map decodes to the centre
+    but for a hundredth of a pixel, and no offset jumps with the centre.
     """
     offset = torch.arange(size, device=centre.device) - centre[..., None]
     return offset, (radius + 0.5 - offset.abs()).clamp(0.0, 1.0)
