@@ -17,10 +17,11 @@ app = typer.Typer(
     help="From a CAD model to 6-DoF poses of that object in photographs.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # what stands in square brackets is shown, not taken for a style
     pretty_exceptions_enable=False,  # what is not foreseen keeps Python's own traceback
 )
-object_app = typer.Typer(help="Look at CAD models.", no_args_is_help=True)
-train_app = typer.Typer(help="Train networks from CAD models.", no_args_is_help=True)
+object_app = typer.Typer(help="Look at CAD models.", no_args_is_help=True, rich_markup_mode=None)
+train_app = typer.Typer(help="Train networks.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(object_app, name="object")
 app.add_typer(train_app, name="train")
 
