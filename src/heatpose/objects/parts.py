@@ -4,7 +4,8 @@ A file may hold several surfaces, each with its own place in the scene and its o
 are read with trimesh, and what is left of that here are arrays in the unit of the file.
 """
 
-import contextlib
+import logging
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,9 +17,11 @@ from numpy.typing import NDArray
 
 from heatpose.errors import MeshError
 from heatpose.geometry.arrays import Array, Image
+from heatpose.objects.off import OffFile, read_off
 from heatpose.objects.surface import Ints
-from heatpose.objects.textures import pack_textures
+from heatpose.objects.textures import pack_textures, ply_header
 
+TRIMESH_EMPTY = np.full((2, 2, 3), 100)  # the picture that trimesh fills in where there is none
 NO_COLOUR = 153  # grey of parts without colour beside others that have one
 
 
@@ -56,15 +59,51 @@ def read_parts(path: Path, grey: bool) -> list[Part]:
     Raises:
         MeshError: the file cannot be read.
     """
-    # Vertices keep their order and normals unless the faces carry texture coordinates.
+    try:
+        if path.suffix.lower() == ".off":
+            return [_part_of_off(read_off(path))]
+        parts = [_read_part(*placed, grey) for placed in _surfaces(_load(path))]
+    except Exception as error:  # each of trimesh's readers raises what it likes
+        # Where one guesses at an encoding, its guesser may not even be installed.
+        broken = isinstance(error, ImportError)
+        reason = "it is broken or of another format" if broken else error
+        raise MeshError(f"{path} cannot be read: {reason}") from error
+    if path.suffix.lower() == ".ply":
+        _check_whole(path, sum(len(part.faces) for part in parts))
+    return parts
+
+
+def _load(path: Path) -> Any:
+    """Return the trimesh scene of a file."""
     options: dict[str, Any] = {}
     if path.suffix.lower() == ".ply":
-        options["fix_texture"] = b"texcoord" in path.read_bytes()[:4096].split(b"end_header")[0]
+        # Vertices keep their order and normals unless the faces carry texture coordinates.
+        options["fix_texture"] = "texcoord" in ply_header(path)
+    logger = logging.getLogger("trimesh")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)  # it logs tracebacks of what we say in one line
     try:
-        scene: Any = trimesh.load(path, process=False, force="scene", **options)
-        return [_read_part(*placed, grey) for placed in _surfaces(scene)]
-    except Exception as error:  # each of trimesh's readers raises what it likes
-        raise MeshError(f"{path} cannot be read: {error}") from error
+        return trimesh.load(path, process=False, force="scene", **options)
+    finally:
+        logger.setLevel(level)
+
+
+def _check_whole(path: Path, n_faces: int) -> None:
+    """Refuse a text PLY that breaks off: trimesh takes as many faces as it finds."""
+    declared = re.search(r"element\s+face\s+(\d+)", ply_header(path))
+    if declared and n_faces < int(declared[1]):
+        raise MeshError(f"{path} breaks off: it has {n_faces} of {declared[1]} faces")
+
+
+def _part_of_off(file: OffFile) -> Part:
+    part = Part(vertices=file.vertices, faces=file.faces, colours=file.vertex_colours)
+    return part if file.face_colours is None else _with_face_colours(part, file.face_colours)
+
+
+def _with_face_colours(part: Part, colours: NDArray[np.uint8]) -> Part:
+    """Give each face vertices of its own, in its colour; colours (f, 3)."""
+    part = part.picked(part.faces.ravel(), np.arange(part.faces.size).reshape(-1, 3))
+    return replace(part, colours=np.repeat(colours, 3, axis=0))
 
 
 def _surfaces(scene: Any) -> Iterator[tuple[Any, Array]]:
@@ -89,8 +128,7 @@ def _read_part(surface: Any, scene_from_surface: Array, grey: bool) -> Part:
         texture=texture,
     )
     if surface.visual.kind == "face":
-        part = part.picked(part.faces.ravel(), np.arange(part.faces.size).reshape(-1, 3))
-        part = replace(part, colours=np.repeat(surface.visual.face_colors[:, :3], 3, axis=0))
+        part = _with_face_colours(part, surface.visual.face_colors[:, :3])
     return _moved(part, scene_from_surface)
 
 
@@ -136,9 +174,11 @@ def _pixels(image: Any) -> Image | None:
     """Return a PIL picture as an array, or None if there is none or its file breaks off."""
     if image is None:
         return None
-    with contextlib.suppress(OSError, SyntaxError, ValueError):
-        return np.asarray(image.convert("RGB"))
-    return None
+    try:
+        pixels = np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError):
+        return None
+    return None if np.array_equal(pixels, TRIMESH_EMPTY) else pixels
 
 
 def _image_and_factor(material: Any) -> tuple[Any, NDArray[np.uint8] | None]:

@@ -30,11 +30,17 @@ def missing_textures(path: Path) -> list[str]:
     return problems
 
 
+def ply_header(path: Path) -> str:
+    """Return the text before the data of a PLY; of another file, how it begins."""
+    with path.open("rb") as file:
+        return file.read(1 << 16).split(b"end_header")[0].decode("latin-1")
+
+
 def _named_files(path: Path) -> list[Path]:
     """Return the material and picture files that an OBJ or PLY names."""
     if path.suffix.lower() == ".ply":
-        header = path.read_bytes()[:4096].split(b"end_header")[0].decode("latin-1")
-        return [path.parent / name for name in _values(header, "comment texturefile")]
+        names = _values(ply_header(path), "comment texturefile")
+        return [path.parent / name for name in names]
     if path.suffix.lower() != ".obj":
         return []
     # As trimesh does, only the first material file counts.
