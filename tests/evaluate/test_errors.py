@@ -103,7 +103,7 @@ def test_turn_and_shift_belong_to_the_same_symmetry():
     np.testing.assert_allclose(shifts, [20, 0], atol=1e-9)
 
 
-# On its axis this camera sees depth as distance, to 1e-5.
+# This camera sees along its axis, where depth is distance: exactly at pixel 2.
 FAR = Camera(fx=1e6, fy=1e6, cx=2, cy=0, width=8, height=1)
 TAUS = np.array([5.0, 10.0, 20.0])
 GAP = np.nan
@@ -149,7 +149,12 @@ def test_vsd_is_one_where_nothing_is_visible():
 
 def test_vsd_measures_along_the_ray():
     # 45 degrees off the axis, 10 mm of depth are 14.1 mm of distance.
-    camera = Camera(fx=1, fy=1, cx=-1, cy=0, width=1, height=1)
-    estimated, true = row(510), row(500)
-    errors = vsd(estimated, true, row(500), camera, np.array([14.0, 14.3]))
+    camera = Camera(fx=1, fy=1, cx=0, cy=0, width=2, height=1)
+    estimated, true = row(GAP, 510), row(GAP, 500)
+    errors = vsd(estimated, true, row(500, 500), camera, np.array([14.0, 14.3]))
     np.testing.assert_array_equal(errors, [1, 0])
+
+
+def test_vsd_counts_a_distance_of_tau_as_wrong():
+    estimated, true = row(GAP, GAP, 510, *[GAP] * 5), row(GAP, GAP, 500, *[GAP] * 5)
+    np.testing.assert_array_equal(vsd(estimated, true, true, FAR, TAUS), [1, 1, 0])

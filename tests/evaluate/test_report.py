@@ -25,10 +25,10 @@ def test_the_record_is_the_one_that_is_promised(evaluation):
     assert record["mean"] == expected
     assert list(record["objects"]) == ["2", "10"]
     assert record["objects"]["10"] == dict.fromkeys(KEYS, 0.75) | {"ar_vsd": None}
-    assert KEYS == (
+    assert (
         *("ar_mssd", "ar_mspd", "ar_vsd", "add_s_0.1d", "add_s_0.05d", "add_s_0.02d"),
         *("add_s_auc", "add_auc", "proj_5px", "deg5_cm5"),
-    )
+    ) == KEYS
 
 
 def test_the_table_has_a_line_per_object_and_one_for_all(evaluation):

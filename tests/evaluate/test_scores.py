@@ -106,6 +106,19 @@ def test_vsd_falls_with_distance(dataset, truth):
     assert 1 >= near > 0.9 > far > gone == 0
 
 
+def test_vsd_compares_with_the_depth_of_each_image(dataset, truth):
+    from PIL import Image
+
+    # 100 mm away in units of 0.1 mm: something hides all that is in image 12.
+    Image.fromarray(np.full((120, 160), 1000, np.uint16)).save(dataset.depth_path(5, 12))
+    assert evaluate_results(dataset, truth).mean() == dict.fromkeys(KEYS, 1.0) | {"ar_vsd": 0.5}
+
+
+def test_one_image_without_depth_leaves_no_vsd(dataset, truth):
+    dataset.depth_path(5, 12).unlink()
+    assert evaluate_results(dataset, truth).mean() == dict.fromkeys(KEYS, 1.0) | {"ar_vsd": None}
+
+
 def test_without_depth_vsd_is_none(small_bop):
     dataset = BopDataset(small_bop(depth=False))
     assert evaluate_results(dataset, []).mean() == dict.fromkeys(KEYS, 0.0) | {"ar_vsd": None}

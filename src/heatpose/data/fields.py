@@ -148,7 +148,7 @@ def read_by_id(path: Path, word: str) -> Iterator[tuple[int, str, Any]]:
 def rotation_problem(matrix: Array) -> str | None:
     """Say why a matrix (3, 3) is not a rotation; None where it is one, rounding allowed."""
     off = float(np.abs(matrix @ matrix.T - np.eye(3)).max())
-    if not off <= ROTATION_TOLERANCE:
+    if off > ROTATION_TOLERANCE:
         return f"R R^T differs from the identity by {off:.3g}"
     if np.linalg.det(matrix) < 0:
         return "it is a reflection, its determinant is -1"
