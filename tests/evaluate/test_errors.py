@@ -149,7 +149,7 @@ def test_vsd_is_one_where_nothing_is_visible():
 
 def test_vsd_measures_along_the_ray():
     # 45 degrees off the axis, 10 mm of depth are 14.1 mm of distance.
-    camera = Camera(fx=1, fy=1, cx=0, cy=0, width=2, height=1)
+    camera = Camera(fx=1, fy=2, cx=0, cy=0, width=2, height=1)
     estimated, true = row(GAP, 510), row(GAP, 500)
     errors = vsd(estimated, true, row(500, 500), camera, np.array([14.0, 14.3]))
     np.testing.assert_array_equal(errors, [1, 0])
