@@ -2,6 +2,8 @@
 
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
@@ -21,6 +23,7 @@ from heatpose.types import Observation
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 _EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+_ORIENTATION = 0x0112  # in EXIF
 _PNG_END = b"IEND\xaeB`\x82"
 _DAMAGES = (  # what Pillow raises on them, by trial
     OSError,
@@ -48,6 +51,18 @@ def read_image(path: Path) -> Image:
     if picture.mode not in _EIGHT_BIT:
         raise DataError(f"{path} holds pixels of kind {picture.mode}, expected an 8-bit image")
     return np.array(ImageOps.exif_transpose(picture).convert("RGB"), np.uint8)
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Return width and height, px, that `read_image` would give; reads little of the file.
+
+    Raises:
+        DataError: there is no such file, or it is not an image.
+    """
+    with _reported(path), Pillow.open(path) as picture:
+        width, height = picture.size
+        turned = picture.getexif().get(_ORIENTATION, 1) >= 5  # by a quarter
+        return (height, width) if turned else (width, height)
 
 
 def write_image(path: Path, image: Image) -> None:
@@ -125,23 +140,29 @@ def _lens_maps(camera: Camera) -> tuple[NDArray[np.float32], NDArray[np.float32]
     return np.asarray(x, np.float32), np.asarray(y, np.float32)
 
 
-def _open(path: Path) -> Pillow.Image:
-    """Open and decode an image file to its last byte."""
+@contextmanager
+def _reported(path: Path) -> Iterator[None]:
+    """Say what is wrong with an image file."""
     try:
-        content = Path(path).read_bytes()
+        yield
     except FileNotFoundError:
         raise DataError(f"no image at {path}") from None
     except IsADirectoryError:
         raise DataError(f"{path} is a folder, expected an image file") from None
-    except OSError as error:
+    except PermissionError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from None
-    try:
-        picture = Pillow.open(BytesIO(content))
-        picture.load()
     except UnidentifiedImageError:
         raise DataError(f"{path} is not an image of a known format") from None
     except _DAMAGES as error:
         raise DataError(f"{path} is truncated or damaged ({error})") from None
+
+
+def _open(path: Path) -> Pillow.Image:
+    """Open and decode an image file to its last byte."""
+    with _reported(path):
+        content = Path(path).read_bytes()
+        picture = Pillow.open(BytesIO(content))
+        picture.load()
     # Pillow is content with a PNG that stops after its last pixel.
     if picture.format == "PNG" and _PNG_END not in content:
         raise DataError(f"{path} is truncated or damaged (its end is missing)")

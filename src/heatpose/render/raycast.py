@@ -77,17 +77,11 @@ class _Target:
         height, width = rows.stop - rows.start, cols.stop - cols.start
         if height <= 0 or width <= 0:
             return None
-        pixels = np.stack(
-            np.meshgrid(np.arange(cols.start, cols.stop), np.arange(rows.start, rows.stop)), -1
-        )
-        # With z = 1 in the camera frame, the length along the ray is the depth.
-        rays = camera.unproject(pixels.reshape(-1, 2), np.ones(height * width))
-        object_from_camera = invert(camera_from_object)
-        directions = (rays @ object_from_camera[:3, :3].T).astype(np.float32)
-        origins = np.broadcast_to(object_from_camera[:3, 3].astype(np.float32), directions.shape)
-        hit = self.scene.run(
-            np.ascontiguousarray(origins), directions, query="INTERSECT", output=True
-        )
+        object_from_camera = invert(camera_from_object).astype(np.float32)
+        directions = _rays(rows, cols, camera) @ object_from_camera[:3, :3].T
+        origins = np.empty_like(directions)
+        origins[:] = object_from_camera[:3, 3]
+        hit = self.scene.run(origins, directions, query="INTERSECT", output=True)
         triangle = hit["primID"].reshape(height, width)
         depth = np.where(triangle >= 0, hit["tfar"].reshape(height, width), np.inf)
         return _Hits(
@@ -100,16 +94,16 @@ class _Target:
         )
 
     def surface(self, triangle: Ints, u: Floats, v: Floats) -> tuple[Floats, Floats, Floats]:
-        """Return object coordinates, normals in the object frame and albedo of hits, (n, 3) each."""
+        """Return object coordinates, normals (object frame) and albedo of hits, (n, 3) each."""
         corner = self.mesh.faces[triangle]  # (n, 3)
-        weights = np.stack([1 - u - v, u, v], axis=1)[:, :, None]
-        coordinates = (weights * self.vertices[corner]).sum(axis=1)
-        normals = (weights * self.normals[corner]).sum(axis=1)
+        weights = np.stack([1 - u - v, u, v], axis=1)
+        coordinates = _blend(weights, self.vertices[corner])
+        normals = _blend(weights, self.normals[corner])
         normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
         if self.uv is not None and self.mesh.texture is not None:
-            albedo = _look_up(self.mesh.texture, (weights * self.uv[corner]).sum(axis=1))
+            albedo = _look_up(self.mesh.texture, _blend(weights, self.uv[corner]))
         elif self.colours is not None:
-            albedo = (weights * self.colours[corner]).sum(axis=1)
+            albedo = _blend(weights, np.asarray(self.colours[corner]))
         else:
             albedo = np.full_like(coordinates, GREY)
         return coordinates, normals, albedo
@@ -180,6 +174,28 @@ class Renderer:
         except KeyError:
             known = sorted(self._targets)
             raise UnknownObjectError(f"object {object_id} is not one of {known}") from None
+
+
+def _rays(rows: slice, cols: slice, camera: Camera) -> Floats:
+    """Return the directions (n, 3) of a rectangle of pixels, camera frame.
+
+    Their z is 1, so that the length along a ray is the depth.
+    """
+    x = np.arange(cols.start, cols.stop, dtype=np.float32)
+    y = np.arange(rows.start, rows.stop, dtype=np.float32)
+    if camera.distortion:
+        pixels = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+        return camera.unproject(pixels, np.ones(len(pixels))).astype(np.float32)
+    rays = np.ones((len(y), len(x), 3), np.float32)
+    rays[..., 0] = (x - camera.cx) / camera.fx
+    rays[..., 1] = ((y - camera.cy) / camera.fy)[:, None]
+    return rays.reshape(-1, 3)
+
+
+def _blend(weights: Floats, values: Floats) -> Floats:
+    """Blend the values at the corners of triangles, (n, 3, d), by weights (n, 3) into (n, d)."""
+    blended: Floats = (weights[:, None, :] @ values)[:, 0]
+    return blended
 
 
 def _region(corners: Array, camera: Camera) -> tuple[slice, slice]:

@@ -1,0 +1,72 @@
+"""``heatpose train keypoints``."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+def keypoints(
+    objects: Annotated[Path, typer.Option(help="BOP models folder (obj_*.ply, mm).")],
+    out: Annotated[Path, typer.Option(help="Run folder to write.")],
+    samples: Annotated[int, typer.Option(help="Training samples in all.")] = 1_000_000,
+    backgrounds: Annotated[
+        Path | None, typer.Option(help="Folder of photographs; without it they are generated.")
+    ] = None,
+    backbone: Annotated[
+        Path | None, typer.Option(help="ImageNet ResNet-18 under torchvision's names.")
+    ] = None,
+    init: Annotated[
+        Path | None, typer.Option(help="network.safetensors of another run to start from.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from last.ckpt.")] = False,
+    n_keypoints: Annotated[int, typer.Option(help="Keypoints of each object.")] = 32,
+    strategy: Annotated[
+        Literal["fps", "curvature"], typer.Option(help="How keypoints are chosen.")
+    ] = "fps",
+    activation: Annotated[
+        Literal["relu", "silu"], typer.Option(help="Of the whole network.")
+    ] = "relu",
+    crop_size: Annotated[int, typer.Option(help="Side of the crops, px.")] = 256,
+    batch_size: Annotated[int, typer.Option(help="Samples in a batch.")] = 32,
+    learning_rate: Annotated[float, typer.Option(help="At the top of the schedule.")] = 1e-3,
+    pose_weight: Annotated[float, typer.Option(help="Weight of the pose term in the loss.")] = 0.0,
+    frozen: Annotated[
+        bool, typer.Option("--frozen", help="Keep the weights of stem and first stage.")
+    ] = False,
+    upright: Annotated[
+        float, typer.Option(help="Share of views from above with the object's z axis up.")
+    ] = 0.0,
+    epoch_samples: Annotated[int, typer.Option(help="Samples between two checkpoints.")] = 8192,
+    workers: Annotated[int, typer.Option(help="Processes that make samples.")] = 2,
+    seed: Annotated[int, typer.Option(help="Of samples and weights.")] = 0,
+) -> None:
+    """Train the keypoint network on views rendered from CAD models."""
+    from heatpose.data.samples import SampleConfig
+    from heatpose.data.views import ViewConfig
+    from heatpose.model.network import NetworkConfig
+    from heatpose.objects.catalogue import read_models
+    from heatpose.train.config import TrainConfig
+    from heatpose.train.loop import train_keypoints
+    from heatpose.train.losses import LossConfig
+    from heatpose.train.start import make_maker, make_network
+
+    config = TrainConfig(
+        samples=samples,
+        samples_per_epoch=epoch_samples,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        frozen=frozen,
+        seed=seed,
+        workers=workers,
+        sample=SampleConfig(crop_size=crop_size, views=ViewConfig(upright=upright)),
+        loss=LossConfig(pose=pose_weight),
+    )
+    models = list(read_models(objects, n_keypoints, strategy).values())
+    maker = make_maker(models, backgrounds, config.sample)
+    network_config = NetworkConfig(
+        len(models), n_keypoints=n_keypoints, activation=activation, crop_size=crop_size
+    )
+    network = make_network(network_config, seed, backbone, init)
+    train_keypoints(out, maker, network, config, resume)
+    typer.echo(f"trained network in {out}; next: heatpose export {out} --out NAME.heatpose")

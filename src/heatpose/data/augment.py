@@ -1,0 +1,89 @@
+"""What lens, sensor and file do to a picture, and what may cover it.
+
+Every function takes the generator first and returns a new uint8 image (h, w, 3), RGB. None moves
+anything, so labels stay true.
+"""
+
+import cv2
+import numpy as np
+
+from heatpose.data.backgrounds import Backgrounds
+from heatpose.geometry.arrays import Image
+
+
+def degrade(rng: np.random.Generator, image: Image) -> Image:
+    """Apply what happens on the way from scene to file, in its order, each part by chance."""
+    image = blur(rng, image)
+    image = change_colour(rng, image)
+    image = add_noise(rng, image)
+    return compress(rng, image)
+
+
+def blur(rng: np.random.Generator, image: Image) -> Image:
+    """Defocus (always a little: no lens is perfect) and, now and then, motion."""
+    sigma = rng.uniform(0.3, 0.7) if rng.random() < 0.6 else rng.uniform(0.6, 1.4)
+    image = np.asarray(cv2.GaussianBlur(image, (0, 0), float(sigma)))
+    if rng.random() < 0.15:
+        length = int(rng.integers(2, 5))
+        kernel = np.zeros((2 * length + 1, 2 * length + 1), np.float32)
+        angle = rng.uniform(0, np.pi)
+        reach = np.array([np.cos(angle), np.sin(angle)]) * length / 2
+        start, stop = np.round(length - reach).astype(int), np.round(length + reach).astype(int)
+        cv2.line(kernel, tuple(start.tolist()), tuple(stop.tolist()), 1.0)
+        image = np.asarray(cv2.filter2D(image, -1, kernel / kernel.sum()))
+    return image
+
+
+def change_colour(rng: np.random.Generator, image: Image) -> Image:
+    """Change exposure, contrast, white balance, saturation, hue and gamma."""
+    colours = image.astype(np.float32) / 255
+    colours *= rng.uniform(0.7, 1.4) * rng.uniform(0.88, 1.12, 3)
+    grey = colours.mean(axis=2, keepdims=True)
+    colours = grey + (colours - grey) * rng.uniform(0.4, 1.5)
+    middle = colours.mean()
+    colours = middle + (colours - middle) * rng.uniform(0.6, 1.4) + rng.uniform(-0.08, 0.08)
+    colours = np.clip(colours, 0, 1) ** rng.uniform(0.75, 1.3)
+    changed = (colours * 255).astype(np.uint8)
+    if rng.random() < 0.5:
+        hsv = cv2.cvtColor(changed, cv2.COLOR_RGB2HSV)
+        turned = hsv[..., 0].astype(np.int16) + int(rng.integers(-9, 10))
+        hsv[..., 0] = turned % 180
+        changed = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+    return np.asarray(changed, np.uint8)
+
+
+def add_noise(rng: np.random.Generator, image: Image) -> Image:
+    """Add sensor noise, partly the same in all channels."""
+    if rng.random() < 0.2:
+        return image
+    strength = rng.uniform(1, 10)
+    noise = rng.standard_normal(image.shape, np.float32) * strength
+    if rng.random() < 0.5:
+        noise = 0.5 * noise + rng.standard_normal((*image.shape[:2], 1), np.float32) * strength
+    return np.asarray(np.clip(image + noise, 0, 255), np.uint8)
+
+
+def compress(rng: np.random.Generator, image: Image) -> Image:
+    """Write and read the image as JPEG, half of the time."""
+    if rng.random() < 0.5:
+        return image
+    quality = int(rng.integers(40, 96))
+    _, code = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    decoded = np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR), np.uint8)
+    return np.ascontiguousarray(decoded[..., ::-1])
+
+
+def cut_out(rng: np.random.Generator, image: Image, backgrounds: Backgrounds) -> Image:
+    """Cover parts of the image, at most about a third, with pieces of background."""
+    height, width = image.shape[:2]
+    covered = image.copy()
+    for _ in range(rng.integers(1, 4)):
+        mask = np.zeros((height, width), np.uint8)
+        centre = rng.uniform(0.1, 0.9, 2) * [width, height]
+        radii = rng.uniform(0.04, 0.2, 2) * min(height, width)
+        angles = np.sort(rng.uniform(0, 2 * np.pi, rng.integers(3, 8)))
+        outline = centre + radii * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        cv2.fillPoly(mask, [outline.astype(np.int32)], (1,))
+        piece = backgrounds.draw(rng, height, width)
+        covered[mask > 0] = piece[mask > 0]
+    return covered

@@ -1,0 +1,153 @@
+"""Images on disk with their cameras and boxes: what poses are estimated from."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from heatpose.data.bop import BopDataset, read_camera
+from heatpose.data.bop_files import read_detections
+from heatpose.data.boxes import read_boxes, scene_and_number
+from heatpose.data.images import IMAGE_ENDINGS, image_size, read_image
+from heatpose.errors import DataError, UnknownObjectError
+from heatpose.geometry.camera import Camera
+from heatpose.types import Detection, Observation
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image file, with what is known of it before it is read."""
+
+    path: Path
+    camera: Camera
+    detections: tuple[Detection, ...]
+    scene_id: int  # as BOP results files number images
+    image_id: int
+
+    def read(self) -> Observation:
+        """Read the image.
+
+        Raises:
+            DataError: the image cannot be read, or does not have the size of its camera.
+        """
+        image = read_image(self.path)
+        height, width = image.shape[:2]
+        if (width, height) != (self.camera.width, self.camera.height):
+            raise DataError(
+                f"{self.path} has {width} x {height} pixels, but its camera "
+                f"{self.camera.width} x {self.camera.height}"
+            )
+        return Observation(image, self.camera)
+
+
+def frames_of_images(
+    images: Sequence[Path],
+    camera_file: Path,
+    boxes_file: Path,
+    known: Collection[int],
+    *,
+    known_only: bool = False,
+) -> list[Frame]:
+    """Look at image files that one camera took.
+
+    BOP ids come from the paths where these have them (000002/rgb/000563.png); else the scene is
+    0, and images that are not all named by different numbers are counted from 0.
+
+    Args:
+        images: files, and folders that stand for the image files directly in them.
+        camera_file: the camera; it need not say the size of the images.
+        boxes_file: what `read_boxes` reads.
+        known: ids of the objects that can be estimated.
+        known_only: pass over boxes of other objects.
+
+    Raises:
+        DataError: a file or folder is missing or not what it should be.
+        UnknownObjectError: a box is of another object, and that is not to be passed over.
+    """
+    paths = [path for given in images for path in _image_files(given)]
+
+    @cache  # a camera file is read once for each size of image
+    def camera_for(size: tuple[int, int]) -> Camera:
+        return read_camera(camera_file, size)
+
+    cameras = [camera_for(image_size(path)) for path in paths]
+    boxes = read_boxes(boxes_file, paths)
+    if not known_only:
+        _refuse_unknown(boxes_file, (d.object_id for found in boxes.values() for d in found), known)
+    return [
+        Frame(path, camera, tuple(d for d in boxes[path] if d.object_id in known), *ids)
+        for path, camera, ids in zip(paths, cameras, _bop_ids(paths), strict=True)
+    ]
+
+
+def frames_of_targets(
+    dataset: BopDataset, boxes_file: Path, known: Collection[int], *, known_only: bool = False
+) -> list[Frame]:
+    """Look at the images that a BOP data set has targets in.
+
+    Each target takes the best of the detections of its object in its image, as many as it has
+    instances; the others are left out.
+
+    Args:
+        dataset: with its targets, cameras and images.
+        boxes_file: detections in the form of the BOP challenge.
+        known: ids of the objects that can be estimated.
+        known_only: pass over targets of other objects.
+
+    Raises:
+        DataError: a file is missing or not what it should be.
+        UnknownObjectError: a target is another object, and that is not to be passed over. Boxes
+            may be of any: detectors find more than is asked for.
+    """
+    found = read_detections(boxes_file)
+    targets = dataset.targets()
+    if not known_only:
+        _refuse_unknown(
+            dataset.root / dataset.targets_file, (target.object_id for target in targets), known
+        )
+    detections: dict[tuple[int, int], list[Detection]] = {}
+    for scene_id, image_id, object_id, instances in targets:
+        best = _best(found, (scene_id, image_id), object_id, instances)
+        detections.setdefault((scene_id, image_id), []).extend(best if object_id in known else [])
+    return [
+        Frame(dataset.image_path(*key), dataset.camera(*key), tuple(best), *key)
+        for key, best in sorted(detections.items(), key=lambda item: item[0])
+    ]
+
+
+def _refuse_unknown(file: Path, object_ids: Iterable[int], known: Collection[int]) -> None:
+    for object_id in object_ids:
+        if object_id not in known:
+            raise UnknownObjectError(
+                f"{file} asks for object {object_id}, but the bundle knows {sorted(known)}"
+            )
+
+
+def _best(
+    found: Mapping[tuple[int, int], list[Detection]],
+    key: tuple[int, int],
+    object_id: int,
+    count: int,
+) -> list[Detection]:
+    """Return the detections of an object with the highest scores."""
+    those = [one for one in found.get(key, []) if one.object_id == object_id]
+    return sorted(those, key=lambda one: one.score, reverse=True)[:count]
+
+
+def _image_files(path: Path) -> list[Path]:
+    """Return an image file itself, or the image files in a folder in the order of their names."""
+    if not path.is_dir():
+        return [path]
+    files = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_ENDINGS)
+    if not files:
+        raise DataError(f"{path} holds no images ({', '.join(IMAGE_ENDINGS)})")
+    return files
+
+
+def _bop_ids(paths: Sequence[Path]) -> list[tuple[int, int]]:
+    """Return scene and image ids that differ for different paths."""
+    said = [scene_and_number(path) for path in paths]
+    ids = [(scene or 0, number) for scene, number in said if number is not None]
+    if len(set(ids)) == len(paths):
+        return ids
+    return [(0, index) for index in range(len(paths))]

@@ -1,0 +1,182 @@
+"""Training samples for the keypoint network, made on the fly from CAD models alone.
+
+A sample is drawn as a photograph would show it: the scene around an object is rendered at the
+resolution of a camera, degraded by lens, sensor and file, and only then cut out and enlarged by the
+same `crop_around` that inference uses. So the network sees in training what crops look like later.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from heatpose.data.augment import cut_out, degrade
+from heatpose.data.backgrounds import Backgrounds
+from heatpose.data.crops import crop_around
+from heatpose.data.views import ViewConfig, pose_beside, random_lighting, random_pose
+from heatpose.geometry.arrays import Array, Box, Image, Mask
+from heatpose.geometry.boxes import box_of_mask
+from heatpose.geometry.camera import Camera
+from heatpose.geometry.transforms import transform_points
+from heatpose.objects.catalogue import ObjectModel
+from heatpose.render.raycast import Renderer
+from heatpose.render.shading import shade
+
+SMOOTH_BELOW = 90  # px of a patch's side under which four rays a pixel are affordable
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """How training samples are made."""
+
+    crop_size: int = 256  # side of a crop, px
+    margin: float = 1.4  # side of the crop over the longer side of the box
+    box_shift: float = 0.05  # spread of the box centre over the longer side
+    box_scale: float = 0.1  # spread of the logarithm of the box side
+    cut_outs: float = 0.3  # share of samples that are partly covered by pieces of background
+    views: ViewConfig = field(default_factory=ViewConfig)
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One crop and the truth about it."""
+
+    crop: Image  # (s, s, 3), RGB
+    object_index: int  # position of the object in the list of objects
+    camera: Camera  # that sees the crop
+    camera_from_object: Array  # (4, 4), mm
+
+
+class SampleMaker:
+    """Draws samples of a list of objects; the same generator state gives the same sample."""
+
+    def __init__(
+        self, objects: Sequence[ObjectModel], backgrounds: Backgrounds, config: SampleConfig
+    ) -> None:
+        self.objects = list(objects)
+        self.backgrounds = backgrounds
+        self.config = config
+        self.renderer = Renderer({o.object_id: o.mesh for o in objects})
+
+    def __call__(self, rng: np.random.Generator) -> Sample:
+        """Draw one sample."""
+        config = self.config
+        index = int(rng.integers(len(self.objects)))
+        pose = random_pose(rng, self.objects[index].diameter, config.views)
+        others = self._surroundings(rng, index, pose)
+        camera = self._patch_camera(index, pose)
+        picture, visible, fraction = self._picture(rng, index, pose, others, camera)
+        if fraction < config.views.min_visible:
+            picture, visible, _ = self._picture(rng, index, pose, [], camera)
+        picture = degrade(rng, picture)
+        box = box_of_mask(visible) or (0.0, 0.0, float(camera.width), float(camera.height))
+        crop, crop_camera = crop_around(
+            picture, camera, self._jittered(rng, box), config.crop_size, config.margin
+        )
+        if rng.random() < config.cut_outs:
+            crop = cut_out(rng, crop, self.backgrounds)
+        return Sample(crop, index, crop_camera, pose)
+
+    def _surroundings(
+        self, rng: np.random.Generator, index: int, pose: Array
+    ) -> list[tuple[int, Array]]:
+        """Draw other objects around the one that is looked for: (position in the list, pose)."""
+        rest = [i for i in range(len(self.objects)) if i != index]
+        count = min(int(rng.integers(self.config.views.n_others + 1)), len(rest))
+        chosen = rng.permutation(np.array(rest, int))[:count]
+        radius = self.objects[index].diameter / 2
+        return [
+            (i, pose_beside(rng, pose, radius + self.objects[i].diameter / 2, self.config.views))
+            for i in chosen.tolist()
+        ]
+
+    def _patch_camera(self, index: int, pose: Array) -> Camera:
+        """Return the camera of a square patch around the object, at the photograph's resolution."""
+        camera = self.config.views.camera
+        corners = _box_corners(self.objects[index])
+        pixels = camera.project(transform_points(pose, corners))
+        low, high = pixels.min(axis=0), pixels.max(axis=0)
+        side = int(np.ceil(1.8 * self.config.margin / 1.4 * (high - low).max()))
+        return camera.warped(1.0, (side - 1) / 2 - (low + high) / 2, side, side)
+
+    def _picture(
+        self,
+        rng: np.random.Generator,
+        index: int,
+        pose: Array,
+        others: list[tuple[int, Array]],
+        camera: Camera,
+    ) -> tuple[Image, Mask, float]:
+        """Render object and surroundings on a background.
+
+        Returns:
+            The picture (h, w, 3), the object's visible mask (h, w) and visible fraction.
+        """
+        scale = 2 if camera.width < SMOOTH_BELOW else 1
+        side = scale * camera.width
+        fine = camera.warped(scale, np.full(2, (scale - 1) / 2), side, side)
+        placed = [(index, pose), *others]
+        rendering = self.renderer.render(
+            [self.objects[i].object_id for i, _ in placed], [p for _, p in placed], fine
+        )
+        picture = self.backgrounds.draw(rng, side, side)
+        seen = rendering.instance >= 0
+        picture[seen] = shade(rendering, fine, random_lighting(rng))[seen]
+        small = cv2.resize(picture, (camera.width, camera.width), interpolation=cv2.INTER_AREA)
+        visible = rendering.mask(0)[::scale, ::scale]
+        return np.asarray(small, np.uint8), visible, rendering.visible_fraction(0)
+
+    def _jittered(self, rng: np.random.Generator, box: Box) -> Box:
+        """Move and scale a box as a detector would."""
+        left, top, right, bottom = box
+        side = max(right - left, bottom - top)
+        x, y = rng.normal(0, self.config.box_shift * side, 2) + [
+            (left + right) / 2,
+            (top + bottom) / 2,
+        ]
+        scale = np.exp(rng.normal(0, self.config.box_scale)) / 2
+        half_width, half_height = scale * (right - left), scale * (bottom - top)
+        return (
+            float(x - half_width),
+            float(y - half_height),
+            float(x + half_width),
+            float(y + half_height),
+        )
+
+
+class SampleStream(Dataset[dict[str, torch.Tensor]]):
+    """Samples by number: the same seed and number give the same sample, in any process."""
+
+    def __init__(self, maker: SampleMaker, length: int, seed: int = 0, first: int = 0) -> None:
+        self.maker = maker
+        self.length = length
+        self.seed = seed
+        self.first = first  # number of the first sample: a run that goes on skips what it has seen
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
+        """Return a sample as tensors.
+
+        Returns:
+            crop (s, s, 3) uint8; object_index () int64; camera_matrix (3, 3) and
+            camera_from_object (4, 4), float32.
+        """
+        cv2.setNumThreads(0)  # the processes are the threads
+        sample = self.maker(np.random.default_rng([self.seed, self.first + number]))
+        return {
+            "crop": torch.from_numpy(sample.crop),
+            "object_index": torch.tensor(sample.object_index),
+            "camera_matrix": torch.from_numpy(sample.camera.matrix).float(),
+            "camera_from_object": torch.from_numpy(sample.camera_from_object).float(),
+        }
+
+
+def _box_corners(model: ObjectModel) -> Array:
+    """Return the corners of the mesh's bounding box, (8, 3), mm, object frame."""
+    low, high = model.mesh.vertices.min(axis=0), model.mesh.vertices.max(axis=0)
+    return np.array(np.meshgrid(*zip(low, high, strict=True))).reshape(3, 8).T

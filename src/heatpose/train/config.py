@@ -1,0 +1,52 @@
+"""Everything a training run depends on besides its data."""
+
+from dataclasses import dataclass, field
+
+from heatpose.data.samples import SampleConfig
+from heatpose.train.losses import LossConfig
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a keypoint network is trained. It is stored in the run folder."""
+
+    samples: int = 1_000_000  # in all
+    samples_per_epoch: int = 8192  # after each: checkpoint, contact sheet, one line of log
+    batch_size: int = 32
+    learning_rate: float = 1e-3  # at the top of the schedule
+    weight_decay: float = 0.01
+    warm_up: float = 0.03  # share of the steps in which the learning rate rises
+    average: float = 0.999  # decay per step of the moving average of the weights
+    frozen: bool = False  # stem and first stage keep their weights
+    bf16: bool = True  # mixed precision
+    seed: int = 0
+    workers: int = 2  # processes that make samples
+    sample: SampleConfig = field(default_factory=SampleConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("samples", "samples_per_epoch", "batch_size", "learning_rate"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.workers < 0:
+            raise ValueError(f"workers must not be negative, got {self.workers}")
+        if self.samples_per_epoch < self.batch_size:
+            raise ValueError(
+                f"samples_per_epoch must be at least batch_size {self.batch_size}, "
+                f"got {self.samples_per_epoch}"
+            )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in an epoch."""
+        return self.samples_per_epoch // self.batch_size
+
+    @property
+    def epochs(self) -> int:
+        """Epochs in all, at least one."""
+        return max(round(self.samples / (self.steps_per_epoch * self.batch_size)), 1)
+
+    @property
+    def steps(self) -> int:
+        """Batches in all."""
+        return self.epochs * self.steps_per_epoch

@@ -1,0 +1,171 @@
+"""A training run, from objects to a run folder.
+
+run/network.safetensors   the averaged weights, with their config and notes
+    objects.json, models/ what they belong to
+    train.json            the config
+    last.ckpt             everything that `resume` needs
+    log.jsonl, csv/, tensorboard/, contact_sheets/
+"""
+
+import json
+import logging
+import os
+import platform
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from torch.utils.data import DataLoader, Sampler
+
+from heatpose.data.samples import SampleMaker, SampleStream
+from heatpose.errors import CheckpointError
+from heatpose.files import write_whole
+from heatpose.model.network import KeypointNet
+from heatpose.objects.catalogue import ObjectModel, object_to_record
+from heatpose.objects.mesh import write_mesh
+from heatpose.train.callbacks import EpochEnd, ProgressBar
+from heatpose.train.config import TrainConfig
+from heatpose.train.labels import check_labels
+from heatpose.train.module import KeypointTraining
+
+LOG = logging.getLogger(__name__)
+OBJECTS_FORMAT = 1
+# Of the trainer: but samples are made, not stored, and the average is meant to be in eval mode.
+UNFITTING_ADVICE = (
+    ".*does not have many workers.*",
+    ".*module.s. in eval mode at the start of training.*",
+    ".*isinstance.treespec, LeafSpec.*",
+)
+UNSEEN = 48  # samples that are never trained on, looked at after each epoch
+
+
+class EpochNumbers(Sampler[int]):
+    """The numbers of the samples of an epoch; no number ever comes twice."""
+
+    def __init__(self, per_epoch: int) -> None:
+        self.per_epoch = per_epoch
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Move to another epoch: the trainer says which, when a run goes on too."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.per_epoch
+
+    def __iter__(self) -> Iterator[int]:
+        first = self.epoch * self.per_epoch
+        return iter(range(first, first + self.per_epoch))
+
+
+def train_keypoints(
+    run: Path, maker: SampleMaker, network: KeypointNet, config: TrainConfig, resume: bool = False
+) -> None:
+    """Train a keypoint network.
+
+    Args:
+        run: the run folder, made if need be.
+        maker: draws the samples; its objects are what is learned.
+        network: to start from.
+        config: everything else.
+        resume: go on from ``last.ckpt`` of the run folder.
+
+    Raises:
+        CheckpointError: there is nothing to resume from, or there is a run that would be lost.
+        LabelError: the labels contradict what is rendered.
+    """
+    checkpoint = run / "last.ckpt"
+    if resume and not checkpoint.exists():
+        raise CheckpointError(f"nothing to resume: no checkpoint at {checkpoint}")
+    if checkpoint.exists() and not resume:
+        raise CheckpointError(f"{run} holds a run already: resume it, or choose another folder")
+    error = check_labels(maker, seed=config.seed + 2)
+    LOG.info("labels agree with the rendered surface to %.3f px in the median", error)
+    _prepare(run, maker.objects, network, config)
+    module = KeypointTraining(network, maker.objects, config)
+    _trainer(run, maker, config).fit(
+        module,
+        _loader(maker, config),
+        ckpt_path=str(checkpoint) if resume else None,
+        weights_only=True,
+    )
+
+
+def _prepare(
+    run: Path, objects: Sequence[ObjectModel], network: KeypointNet, config: TrainConfig
+) -> None:
+    """Write what is known before the first step."""
+    (run / "models").mkdir(parents=True, exist_ok=True)
+    (run / "contact_sheets").mkdir(exist_ok=True)
+    records = []
+    for model in objects:
+        mesh_file = f"models/obj_{model.object_id:06d}.ply"
+        write_mesh(run / mesh_file, model.mesh)
+        records.append(object_to_record(model, mesh_file))
+    _write_json(run / "objects.json", {"format": OBJECTS_FORMAT, "objects": records})
+    _write_json(
+        run / "train.json",
+        {
+            "config": asdict(config),
+            "network": asdict(network.config),
+            "machine": describe_machine(),
+            "torch": torch.__version__,
+        },
+    )
+
+
+def describe_machine() -> str:
+    """Say what this runs on: accelerator or processor, and cores."""
+    if torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name()}, {os.cpu_count()} cores"
+    return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+
+
+def _loader(maker: SampleMaker, config: TrainConfig) -> DataLoader[dict[str, torch.Tensor]]:
+    return DataLoader(
+        SampleStream(maker, config.steps * config.batch_size, config.seed),
+        batch_size=config.batch_size,
+        sampler=EpochNumbers(config.steps_per_epoch * config.batch_size),
+        num_workers=config.workers,
+        persistent_workers=config.workers > 0,
+        prefetch_factor=4 if config.workers else None,
+        worker_init_fn=_one_thread,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def _one_thread(worker: int) -> None:
+    """Keep a worker to its own core, and let the training steps go first."""
+    torch.set_num_threads(1)
+
+
+def _trainer(run: Path, maker: SampleMaker, config: TrainConfig) -> lightning.Trainer:
+    unseen = SampleStream(maker, UNSEEN, config.seed + 1)
+    loggers = [CSVLogger(run, "csv", version=""), TensorBoardLogger(run, "tensorboard", version="")]
+    for advice in UNFITTING_ADVICE:
+        warnings.filterwarnings("ignore", advice)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    return lightning.Trainer(
+        accelerator="auto",
+        devices="auto",
+        precision="bf16-mixed" if config.bf16 else "32-true",
+        max_epochs=config.epochs,
+        limit_train_batches=config.steps_per_epoch,
+        gradient_clip_val=5.0,
+        logger=loggers,
+        log_every_n_steps=20,
+        callbacks=[ProgressBar(config), EpochEnd(run, unseen, {"machine": describe_machine()})],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    with write_whole(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")

@@ -1,0 +1,53 @@
+"""What a training run starts from: objects, backgrounds, first weights."""
+
+import logging
+from pathlib import Path
+
+import torch
+
+from heatpose.data.backgrounds import Backgrounds
+from heatpose.data.samples import SampleConfig, SampleMaker
+from heatpose.errors import CheckpointError
+from heatpose.model.network import KeypointNet, NetworkConfig
+from heatpose.model.weights import load_backbone, load_network
+from heatpose.objects.catalogue import ObjectModel
+
+LOG = logging.getLogger(__name__)
+
+
+def make_maker(
+    objects: list[ObjectModel], backgrounds: Path | None, config: SampleConfig
+) -> SampleMaker:
+    """Return what draws samples of the objects, and say what stands behind them."""
+    scenery = Backgrounds(backgrounds)
+    LOG.info(
+        "%d objects, backgrounds: %s",
+        len(objects),
+        f"{len(scenery.photos)} photographs" if scenery.photos else "generated textures only",
+    )
+    return SampleMaker(objects, scenery, config)
+
+
+def make_network(
+    config: NetworkConfig, seed: int, backbone: Path | None = None, init: Path | None = None
+) -> KeypointNet:
+    """Return a network with fresh weights, with a pretrained trunk, or with those of another run.
+
+    Raises:
+        CheckpointError: a file cannot be used, or the other run's network is of another kind.
+    """
+    torch.manual_seed(seed)
+    network = KeypointNet(config)
+    if init is not None:
+        other, _ = load_network(init)
+        for name in ("n_objects", "n_keypoints", "activation", "decoder_channels"):
+            theirs, ours = getattr(other.config, name), getattr(config, name)
+            if theirs != ours:
+                raise CheckpointError(f"{init} has {name} {theirs}, this run has {ours}")
+        network.load_state_dict(other.state_dict())
+        LOG.info("weights from %s", init)
+    elif backbone is not None:
+        load_backbone(network, backbone, partial=True)
+    else:
+        LOG.info("weights from scratch: a pretrained trunk (--backbone) trains much faster")
+    return network.train()
