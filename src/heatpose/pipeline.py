@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from heatpose.runtime.predictor import Backend, KeypointPredictor, Precision, op
 from heatpose.solve.pnp import solve_pnp
 from heatpose.types import Detection, Observation, PoseEstimate
 
+if TYPE_CHECKING:
+    from heatpose.runtime.bundle import Bundle
+
 Detector = Callable[[Observation], Sequence[Detection]]
 STAGES = ("crop", "network", "decode", "solve")
 
@@ -32,7 +35,7 @@ def _untimed(stage: str) -> AbstractContextManager[object]:
 class PoseEstimator:
     """Finds the poses of known objects in images.
 
-        estimator = PoseEstimator.load(Path("lmo.heatpose"))
+        estimator = PoseEstimator.from_bundle(read_bundle(Path("lmo.heatpose")))
         for estimate in estimator(Observation(image, camera), detections):
             print(estimate.object_id, estimate.camera_from_object, estimate.score)
 
@@ -71,29 +74,22 @@ class PoseEstimator:
         self._index = {object_id: index for index, object_id in enumerate(self.objects)}
 
     @classmethod
-    def load(
+    def from_bundle(
         cls,
-        bundle: Path,
+        bundle: "Bundle",
         *,
         backend: Backend = "openvino",
         threads: int | None = None,
         precision: Precision | None = None,
         detector: Detector | None = None,
     ) -> "PoseEstimator":
-        """Build from a bundle; `open_predictor` says what backend, threads and precision are.
-
-        Raises:
-            BundleError: the bundle cannot be used.
-        """
-        from heatpose.runtime.bundle import read_bundle
-
-        contents = read_bundle(bundle)
+        """Build from what `read_bundle` gives; `open_predictor` explains the other options."""
         return cls(
-            open_predictor(contents.network, backend, threads=threads, precision=precision),
-            contents.objects,
-            crop_size=contents.crop.size,
-            margin=contents.crop.margin,
-            sigma=contents.crop.sigma,
+            open_predictor(bundle.network, backend, threads=threads, precision=precision),
+            bundle.objects,
+            crop_size=bundle.crop.size,
+            margin=bundle.crop.margin,
+            sigma=bundle.crop.sigma,
             detector=detector,
         )
 
@@ -118,7 +114,7 @@ class PoseEstimator:
             if self.detector is None:
                 raise ValueError("detections must be given where there is no detector")
             detections = self.detector(observation)
-        self.check_known(detections)
+        self._check_known(detections)
         if not detections:
             return []
         with self.timed("crop"):
@@ -134,12 +130,7 @@ class PoseEstimator:
             estimates = [self.solve(*one, observation.camera) for one in each]
         return sorted((e for e in estimates if e), key=lambda e: e.score, reverse=True)
 
-    def check_known(self, detections: Sequence[Detection]) -> None:
-        """Refuse detections of objects that the network does not know.
-
-        Raises:
-            UnknownObjectError: names the first such object.
-        """
+    def _check_known(self, detections: Sequence[Detection]) -> None:
         for found in detections:
             if found.object_id not in self.objects:
                 raise UnknownObjectError(

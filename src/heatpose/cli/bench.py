@@ -1,0 +1,80 @@
+"""``heatpose bench``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from heatpose.cli.estimate import Runtime
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from heatpose.evaluate.latency import Latency
+
+
+def bench(
+    bundle: Annotated[Path, typer.Option(help="Bundle that `heatpose export` wrote.")],
+    dataset: Annotated[Path, typer.Option(help="BOP data set whose targets are estimated.")],
+    boxes: Annotated[Path, typer.Option(help="Detections in the form of the BOP challenge.")],
+    split: Annotated[str, typer.Option(help="Folder of the data set's scenes.")] = "test",
+    targets: Annotated[
+        str | None,
+        typer.Option(help="Name of the targets file.", show_default="SPLIT_targets_bop19.json"),
+    ] = None,
+    known_only: Annotated[
+        bool, typer.Option("--known-only", help="Pass over objects that the bundle does not know.")
+    ] = False,
+    runtime: Annotated[Runtime, typer.Option(help="What runs the network.")] = Runtime.openvino,
+    threads: Annotated[int, typer.Option(min=1, help="Processor threads.")] = 2,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Time every stage from an image to the poses of all its boxes, over the frames of a data set.
+
+    The total is from the image in memory to all poses; reading the file is listed apart.
+    """
+    from json import dumps
+
+    from rich.console import Console
+    from rich.progress import track
+
+    from heatpose.data.bop import BopDataset
+    from heatpose.data.frames import frames_of_targets
+    from heatpose.evaluate.latency import measure
+    from heatpose.pipeline import PoseEstimator
+    from heatpose.runtime.bundle import read_bundle
+
+    contents = read_bundle(bundle)
+    known = [one.object_id for one in contents.objects]
+    data = BopDataset(dataset, split, targets)
+    frames = frames_of_targets(data, boxes, known, known_only=known_only)
+    estimator = PoseEstimator.from_bundle(contents, backend=runtime.value, threads=threads)
+    screen = Console(stderr=True)
+    latency = measure(
+        estimator,
+        frames,
+        threads,
+        lambda todo: track(
+            todo, "timing", console=screen, transient=True, disable=not screen.is_terminal
+        ),
+    )
+    if json:
+        record = latency.as_record() | {"bundle": contents.identity, "runtime": runtime.value}
+        typer.echo(dumps(record, indent=2))
+        return
+    Console(width=max(Console().width, 80)).print(_table(latency))
+    typer.echo(
+        f"{contents.identity} in {runtime.value}, {threads} threads on {latency.machine}: "
+        f"{latency.poses_per_frame:g} poses a frame in the median of {latency.n_frames} frames"
+    )
+
+
+def _table(latency: "Latency") -> "Table":
+    from rich.table import Table
+
+    table = Table("stage", title="milliseconds a frame")
+    table.add_column("median", justify="right")
+    table.add_column("90 %", justify="right")
+    for stage, times in latency.stages.items():
+        table.add_row(stage, f"{times.median:.1f}", f"{times.p90:.1f}", end_section=stage == "read")
+    return table

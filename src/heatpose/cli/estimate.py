@@ -1,0 +1,157 @@
+"""``heatpose estimate``."""
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from heatpose.errors import DataError
+
+if TYPE_CHECKING:
+    from heatpose.data.frames import Frame
+    from heatpose.data.poses import FramePoses
+    from heatpose.draw.overlay import Overlay
+    from heatpose.pipeline import PoseEstimator
+
+
+class Runtime(StrEnum):
+    """What runs the network."""
+
+    openvino = "openvino"
+    onnxruntime = "onnxruntime"
+
+
+BOXES = (
+    'Where objects are. For images: JSON, {"table.jpg": [{"object_id": 5, "box": [left, top, '
+    'right, bottom], "score": 0.97}]}, px. For images of a data set: the list of detections of '
+    "the BOP challenge (scene_id, image_id, category_id, bbox as x, y, width, height, score)."
+)
+
+
+def estimate(
+    bundle: Annotated[Path, typer.Option(help="Bundle that `heatpose export` wrote.")],
+    boxes: Annotated[Path, typer.Option(help=BOXES)],
+    out: Annotated[Path, typer.Option(help="Folder for the results.")],
+    images: Annotated[
+        list[Path] | None, typer.Argument(help="Image files, and folders of image files.")
+    ] = None,
+    camera: Annotated[
+        Path | None,
+        typer.Option(help="Camera of the images: BOP camera.json, or a file with a matrix K."),
+    ] = None,
+    dataset: Annotated[
+        Path | None,
+        typer.Option(help="BOP data set: estimate its targets, with each image's own camera."),
+    ] = None,
+    split: Annotated[str, typer.Option(help="Folder of the data set's scenes.")] = "test",
+    targets: Annotated[
+        str | None,
+        typer.Option(help="Name of the targets file.", show_default="SPLIT_targets_bop19.json"),
+    ] = None,
+    overlays: Annotated[
+        bool, typer.Option("--overlays/--no-overlays", help="Draw a picture for each image.")
+    ] = True,
+    known_only: Annotated[
+        bool, typer.Option("--known-only", help="Pass over objects that the bundle does not know.")
+    ] = False,
+    runtime: Annotated[Runtime, typer.Option(help="What runs the network.")] = Runtime.openvino,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Processor threads.", show_default="all")
+    ] = None,
+) -> None:
+    """Estimate the poses of objects in images, or of the targets of a BOP data set.
+
+    Writes poses.json, BOP's results.csv (its time is seconds an image, boxes given) and
+    overlays/ with a picture for each image: model outline, axes (x red, y green, z blue),
+    keypoints (green dots agree with the pose, red crosses do not), name and score.
+    """
+    from heatpose.data.bop import BopDataset
+    from heatpose.data.frames import frames_of_images, frames_of_targets
+    from heatpose.data.poses import write_poses
+    from heatpose.data.results import write_results
+    from heatpose.draw.overlay import Overlay
+    from heatpose.pipeline import PoseEstimator
+    from heatpose.runtime.bundle import read_bundle
+
+    contents = read_bundle(bundle)
+    known = [one.object_id for one in contents.objects]
+    if dataset is not None and not images and camera is None:
+        data = BopDataset(dataset, split, targets)
+        frames = frames_of_targets(data, boxes, known, known_only=known_only)
+    elif images and camera is not None and dataset is None:
+        frames = frames_of_images(images, camera, boxes, known, known_only=known_only)
+    else:
+        raise typer.BadParameter("give IMAGES and --camera, or --dataset")
+    estimator = PoseEstimator.from_bundle(contents, backend=runtime.value, threads=threads)
+
+    with _whole_folder(out) as folder:
+        drawing = Overlay(contents.objects) if overlays else None
+        found = list(_estimated(frames, estimator, drawing, folder / "overlays"))
+        names = {one.object_id: one.name for one in contents.objects}
+        write_poses(folder / "poses.json", found, names, contents.identity)
+        write_results(folder / "results.csv", [r for one in found for r in one.results()])
+    n_boxes = sum(len(frame.detections) for frame in frames)
+    n_poses = sum(len(one.estimates) for one in found)
+    pictures = ", overlays/" if overlays else ""
+    typer.echo(
+        f"{n_poses} poses of {n_boxes} boxes in {len(frames)} images: "
+        f"{out}/ (poses.json, results.csv{pictures})"
+    )
+
+
+def _estimated(
+    frames: Sequence["Frame"],
+    estimator: "PoseEstimator",
+    drawing: "Overlay | None",
+    pictures: Path,
+) -> Iterator["FramePoses"]:
+    """Estimate the poses in each frame and draw them, with the time left on stderr."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from heatpose.data.images import undistort, write_image
+    from heatpose.data.poses import FramePoses
+
+    if drawing is not None:
+        pictures.mkdir()
+    screen = Console(stderr=True)
+    for frame in track(
+        frames, "estimating", console=screen, transient=True, disable=not screen.is_terminal
+    ):
+        observation = frame.read()
+        start = time.perf_counter()
+        estimates = estimator(observation, frame.detections)
+        yield FramePoses(frame, tuple(estimates), time.perf_counter() - start)
+        if drawing is not None:
+            picture = drawing.draw(undistort(observation), estimates)
+            write_image(pictures / f"{frame.scene_id:06d}_{frame.image_id:06d}.jpg", picture)
+
+
+@contextlib.contextmanager
+def _whole_folder(out: Path) -> Iterator[Path]:
+    """Give a temporary folder whose files move into ``out`` when all went well.
+
+    After an error ``out`` is as it was: previous results survive.
+    """
+    existed = out.exists()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".unfinished.", dir=out) as temporary:
+            folder = Path(temporary)
+            yield folder
+            for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+                place = out / path.relative_to(folder)
+                place.parent.mkdir(exist_ok=True)
+                path.replace(place)
+        existed = True
+    except OSError as error:
+        raise DataError(f"cannot write {out}: {error.strerror or error}") from error
+    finally:
+        if not existed:
+            with contextlib.suppress(OSError):
+                out.rmdir()

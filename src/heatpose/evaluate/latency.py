@@ -1,0 +1,112 @@
+"""How long each stage of the pipeline takes, on named hardware."""
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from heatpose.data.frames import Frame
+from heatpose.errors import DataError
+from heatpose.pipeline import STAGES, PoseEstimator
+
+_WARM_UP = 3  # frames that are not counted: the first calls of a runtime set things up
+
+
+@dataclass(frozen=True)
+class Times:
+    """How long something took, ms."""
+
+    median: float
+    p90: float  # nine of ten frames take at most this
+
+
+@dataclass(frozen=True)
+class Latency:
+    """What was measured, over the frames that were counted."""
+
+    stages: dict[str, Times]  # read, then STAGES, then total: all but reading
+    n_frames: int
+    poses_per_frame: float  # median
+    threads: int
+    machine: str
+
+    def as_record(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        return asdict(self)
+
+
+class Stopwatch:
+    """Times what runs in its contexts, by name."""
+
+    def __init__(self) -> None:
+        self.milliseconds: dict[str, list[float]] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Time what runs inside."""
+        start = time.perf_counter()
+        yield
+        self.milliseconds.setdefault(name, []).append((time.perf_counter() - start) * 1e3)
+
+
+def measure(
+    estimator: PoseEstimator,
+    frames: Sequence[Frame],
+    threads: int,
+    progress: Callable[[Iterable[Frame]], Iterable[Frame]] = iter,
+) -> Latency:
+    """Estimate the poses of all frames that have detections, and time every stage.
+
+    Args:
+        estimator: what is timed; its predictor should be limited to ``threads`` already.
+        frames: which images, with their detections.
+        threads: that OpenCV may use.
+        progress: goes through the frames and may say how far it is.
+
+    Raises:
+        DataError: a frame cannot be read, or none has detections.
+    """
+    counted = [frame for frame in frames if frame.detections]
+    if not counted:
+        raise DataError("there is nothing to time: no frame has boxes")
+    watch, n_poses = Stopwatch(), []
+    before = estimator.timed, cv2.getNumThreads()
+    cv2.setNumThreads(threads)
+    try:
+        for frame in counted[:_WARM_UP]:
+            estimator(frame.read(), frame.detections)
+        estimator.timed = watch
+        for frame in progress(counted):
+            with watch("read"):
+                observation = frame.read()
+            with watch("total"):
+                n_poses.append(len(estimator(observation, frame.detections)))
+    finally:
+        estimator.timed = before[0]
+        cv2.setNumThreads(before[1])
+    stages = {name: _times(watch.milliseconds[name]) for name in ("read", *STAGES, "total")}
+    return Latency(stages, len(counted), float(np.median(n_poses)), threads, machine())
+
+
+def machine() -> str:
+    """Return what this program runs on: the processor, and how many of its cores."""
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        model = names[0].partition(":")[2].strip() if names else model
+    allowed = getattr(os, "sched_getaffinity", None)  # Linux only
+    cores = len(allowed(0)) if allowed else os.cpu_count()
+    return f"{model}, {cores} cores"
+
+
+def _times(milliseconds: Sequence[float]) -> Times:
+    median, p90 = np.quantile(milliseconds, [0.5, 0.9])
+    return Times(round(float(median), 3), round(float(p90), 3))
