@@ -3,13 +3,15 @@
 Nothing heavy is imported before a command runs, so that ``--help`` answers at once.
 """
 
-import importlib
 import logging
 from typing import Annotated
 
 import typer
 
 import heatpose
+from heatpose.cli import bench, demo, estimate, export, train
+from heatpose.cli import eval as eval_
+from heatpose.cli import object as object_
 from heatpose.cli.failures import explained
 
 app = typer.Typer(
@@ -52,20 +54,13 @@ def start(
     log.setLevel(logging.INFO)
 
 
-for group, module, name in [
-    (object_app, "object", "inspect"),
-    (train_app, "train", "keypoints"),
-    (app, "export", "export"),
-    (app, "estimate", "estimate"),
-    (app, "eval", "evaluate"),
-    (app, "bench", "bench"),
-    (app, "demo", "demo"),
-]:
-    try:
-        command = getattr(importlib.import_module(f"heatpose.cli.{module}"), name)
-    except ModuleNotFoundError:
-        continue
-    group.command("eval" if name == "evaluate" else name)(explained(command))
+object_app.command("inspect")(explained(object_.inspect))
+train_app.command("keypoints")(explained(train.keypoints))
+app.command("export")(explained(export.export))
+app.command("estimate")(explained(estimate.estimate))
+app.command("eval")(explained(eval_.evaluate))
+app.command("bench")(explained(bench.bench))
+app.command("demo")(explained(demo.demo))
 
 
 def main() -> None:
