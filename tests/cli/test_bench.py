@@ -1,0 +1,41 @@
+import json
+
+from typer.testing import CliRunner
+
+from heatpose.cli import app
+
+STAGES = ["read", "crop", "network", "decode", "solve", "total"]
+
+
+def bench(toys, *arguments):
+    fixed = ["--bundle", toys.bundle, "--dataset", toys.dataset]
+    fixed += ["--boxes", toys.dataset / "boxes.json"]
+    return CliRunner().invoke(app, ["bench", *map(str, [*fixed, *arguments])])
+
+
+def test_every_stage_is_printed_with_the_machine(toys):
+    result = bench(toys)
+    assert result.exit_code == 0, result.output
+    rows = [line.split("│") for line in result.stdout.splitlines() if "│" in line]
+    assert [row[1].strip() for row in rows] == STAGES
+    assert all(float(row[2]) >= 0 and float(row[3]) >= 0 for row in rows)
+    last = result.stdout.splitlines()[-1]
+    assert last.startswith("toys ") and "in openvino, 2 threads on " in last
+    assert last.endswith("1 poses a frame in the median of 1 frames")
+
+
+def test_as_json(toys):
+    result = bench(toys, "--json", "--threads", "1")
+    record = json.loads(result.stdout)
+    assert list(record["stages"]) == STAGES
+    parts = sum(record["stages"][name]["median"] for name in STAGES[1:-1])
+    assert 0 < parts <= record["stages"]["total"]["median"]
+    assert (record["threads"], record["n_frames"], record["runtime"]) == (1, 1, "openvino")
+    assert "core" in record["machine"]
+
+
+def test_without_boxes_there_is_nothing_to_time(toys):
+    (toys.dataset / "boxes.json").write_text("[]")
+    result = bench(toys)
+    assert result.exit_code == 1
+    assert result.stderr == "error: there is nothing to time: no frame has boxes\n"

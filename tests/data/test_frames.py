@@ -1,0 +1,135 @@
+import json
+
+import numpy as np
+import pytest
+
+from heatpose.data.bop import BopDataset, FrameCamera, Target, write_detections
+from heatpose.data.bop_files import write_scene_camera, write_targets
+from heatpose.data.cameras import write_camera
+from heatpose.data.frames import frames_of_images, frames_of_targets
+from heatpose.data.images import write_image
+from heatpose.errors import DataError, UnknownObjectError
+from heatpose.geometry.camera import Camera
+from heatpose.types import Detection
+
+CAMERA = Camera(fx=100.0, fy=100, cx=20, cy=15, width=40, height=30)
+BOX = (5.0, 6.0, 25.0, 20.0)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Three photographs with camera and boxes."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("table.png", "desk.png", "floor.jpg"):
+        write_image(folder / name, np.zeros((30, 40, 3), np.uint8))
+    (folder / "notes.txt").write_text("not an image")
+    write_camera(tmp_path / "camera.json", CAMERA)
+    boxes = {"desk.png": [{"object_id": 5, "box": BOX}, {"object_id": 9, "box": BOX}]}
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    return tmp_path
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """One scene with two images, each with its own focal length."""
+    root = tmp_path / "toys"
+    folder = root / "test" / "000004" / "rgb"
+    folder.mkdir(parents=True)
+    matrices = {3: np.diag([100.0, 100, 1]), 12: np.diag([120.0, 120, 1])}
+    for image_id in matrices:
+        write_image(folder / f"{image_id:06d}.png", np.zeros((30, 40, 3), np.uint8))
+    cameras = {i: FrameCamera(matrix) for i, matrix in matrices.items()}
+    write_scene_camera(folder.parent / "scene_camera.json", cameras)
+    targets = [Target(4, 12, 5, 2), Target(4, 3, 5, 1), Target(4, 3, 9, 1)]
+    write_targets(root / "test_targets_bop19.json", targets)
+    return BopDataset(root)
+
+
+def moved(object_id, score, by=0.0):
+    return Detection(object_id, tuple(edge + by for edge in BOX), score)
+
+
+def test_a_folder_stands_for_its_images(photos):
+    frames = frames_of_images(
+        [photos / "photos"], photos / "camera.json", photos / "boxes.json", {5, 9}
+    )
+    assert [f.path.name for f in frames] == ["desk.png", "floor.jpg", "table.png"]
+    assert [len(f.detections) for f in frames] == [2, 0, 0]
+    assert [(f.scene_id, f.image_id) for f in frames] == [(0, 0), (0, 1), (0, 2)]
+    observation = frames[0].read()
+    assert observation.camera == CAMERA and observation.image.shape == (30, 40, 3)
+
+
+def test_a_camera_file_without_size_takes_that_of_the_image(photos):
+    (photos / "K.txt").write_text("100 0 20 0 100 15 0 0 1")
+    frames = frames_of_images([photos / "photos"], photos / "K.txt", photos / "boxes.json", {5, 9})
+    assert frames[0].camera == CAMERA
+
+
+def test_an_image_of_another_size_than_its_camera_is_refused(photos):
+    write_image(photos / "photos" / "table.png", np.zeros((60, 80, 3), np.uint8))
+    frames = frames_of_images(
+        [photos / "photos"], photos / "camera.json", photos / "boxes.json", {5, 9}
+    )
+    with pytest.raises(DataError, match=r"table\.png has 80 x 60 pixels, but its camera 40 x 30"):
+        frames[2].read()
+
+
+def test_unknown_objects_are_refused_or_passed_over(photos):
+    inputs = ([photos / "photos"], photos / "camera.json", photos / "boxes.json", [1, 5])
+    with pytest.raises(UnknownObjectError, match=r"boxes\.json asks for object 9, .* \[1, 5\]"):
+        frames_of_images(*inputs)
+    frames = frames_of_images(*inputs, known_only=True)
+    assert [d.object_id for d in frames[0].detections] == [5]
+
+
+def test_what_is_missing_is_named(photos):
+    with pytest.raises(DataError, match=r"no image at .*chair\.png"):
+        frames_of_images(
+            [photos / "chair.png"], photos / "camera.json", photos / "boxes.json", {5, 9}
+        )
+    (photos / "empty").mkdir()
+    with pytest.raises(DataError, match=r"empty holds no images \(\.png"):
+        frames_of_images([photos / "empty"], photos / "camera.json", photos / "boxes.json", {5, 9})
+
+
+def test_images_named_by_numbers_keep_them(photos):
+    for name, number in [("table.png", "000017.png"), ("desk.png", "4.png")]:
+        (photos / "photos" / name).rename(photos / "photos" / number)
+    (photos / "photos" / "floor.jpg").unlink()
+    (photos / "boxes.json").write_text(json.dumps({"4.png": [{"object_id": 5, "box": BOX}]}))
+    frames = frames_of_images(
+        [photos / "photos"], photos / "camera.json", photos / "boxes.json", {5}
+    )
+    assert [(f.scene_id, f.image_id) for f in frames] == [(0, 17), (0, 4)]
+    # the same number twice is no number
+    write_image(photos / "17.png", np.zeros((30, 40, 3), np.uint8))
+    frames = frames_of_images(
+        [photos / "photos", photos / "17.png"], photos / "camera.json", photos / "boxes.json", {5}
+    )
+    assert [(f.scene_id, f.image_id) for f in frames] == [(0, 0), (0, 1), (0, 2)]
+
+
+def test_each_target_takes_its_best_detections(dataset, tmp_path):
+    detections = {
+        (4, 12): [moved(5, 0.3), moved(5, 0.9, 1), moved(5, 0.6, 2), moved(9, 1.0, 3)],
+        (4, 3): [moved(5, 0.1), moved(2, 0.8), moved(5, 0.2, 1)],
+        (4, 99): [moved(77, 0.5)],
+    }
+    write_detections(tmp_path / "boxes.json", detections)
+    first, second = frames_of_targets(dataset, tmp_path / "boxes.json", {5, 9})
+    assert (first.scene_id, first.image_id) == (4, 3)
+    assert [(d.object_id, d.score) for d in first.detections] == [(5, 0.2)]  # 9 was not detected
+    assert (second.scene_id, second.image_id) == (4, 12)
+    assert [(d.object_id, d.score) for d in second.detections] == [(5, 0.9), (5, 0.6)]
+    assert (first.camera.fx, second.camera.fx) == (100.0, 120.0)
+    assert second.read().image.shape == (30, 40, 3)
+
+
+def test_an_unknown_target_is_refused_or_passed_over(dataset, tmp_path):
+    write_detections(tmp_path / "boxes.json", {(4, 3): [moved(5, 0.1), moved(9, 0.4)]})
+    with pytest.raises(UnknownObjectError, match=r"test_targets_bop19\.json asks for object 9"):
+        frames_of_targets(dataset, tmp_path / "boxes.json", {5})
+    first, _ = frames_of_targets(dataset, tmp_path / "boxes.json", {5}, known_only=True)
+    assert [d.object_id for d in first.detections] == [5]
