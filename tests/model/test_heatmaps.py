@@ -73,15 +73,21 @@ def test_a_lone_bright_pixel_does_not_beat_a_peak_with_neighbours():
     np.testing.assert_allclose(decode(heatmap[None]).pixels[0], [20, 20], atol=2e-3)
 
 
-def test_covariance_has_the_axes_of_an_oblong_map():
+def test_covariance_is_that_of_an_oblong_map():
     y, x = np.mgrid[:41, :41] - 20.0
-    along, across = (x + y) / np.sqrt(2), (x - y) / np.sqrt(2)  # long axis to the lower right
-    heatmap = np.exp(-(along**2) / (2 * 1.4**2) - across**2 / (2 * 0.7**2))
-    covariance = decode(heatmap[None] / heatmap.sum()).covariances[0]
-    # By hand: variances a and c at 45 degrees are (a + c) / 2 on the diagonal, (a - c) / 2 off.
-    a, c = 1.4**2, 0.7**2
-    expected = np.array([[a + c, a - c], [a - c, a + c]]) / 2 + np.eye(2) / 12
-    np.testing.assert_allclose(covariance, expected, atol=0.03)
+    covariance = np.array([[1.6, 0.5], [0.5, 0.7]])  # longer along x, leaning to the lower right
+    a, b, _, d = np.linalg.inv(covariance).ravel()
+    heatmap = np.exp(-(a * x**2 + 2 * b * x * y + d * y**2) / 2)
+    found = decode(heatmap[None] / heatmap.sum()).covariances[0]
+    np.testing.assert_allclose(found, covariance + np.eye(2) / 12, atol=0.01)
+
+
+def test_what_lies_beyond_the_border_does_not_count():
+    heatmap = np.zeros((1, 16, 16))
+    heatmap[0, 0, [0, 2]] = 0.5
+    found = decode(heatmap)
+    np.testing.assert_allclose(found.pixels, [[1, 0]], atol=1e-12)
+    np.testing.assert_allclose(found.confidences, 1)
 
 
 def test_a_map_of_a_single_pixel_still_has_a_covariance_that_inverts():

@@ -66,14 +66,23 @@ def test_the_network_normalises_by_itself(network):
     torch.testing.assert_close(seen[1][0, :, 7, 9], torch.tensor(white))
 
 
-def test_logits_are_float32_and_fine_under_bfloat16(network, crops):
+def test_logits_are_not_rounded_to_bfloat16(network, crops):
     index = torch.tensor([0, 1, 2, 0])
     with torch.autocast("cpu", torch.bfloat16):
         logits = network(crops, index)
-    assert logits.dtype == torch.float32
-    # bfloat16 numbers would survive this unchanged
-    assert (logits.bfloat16().float() != logits).float().mean() > 0.9
+        features = torch.rand(4, 128, 8, 8).bfloat16()
+        head = network.head(features, index)
+    assert logits.dtype == head.dtype == torch.float32
+    torch.testing.assert_close(head, network.head(features.float(), index), atol=1e-6, rtol=1e-6)
     torch.testing.assert_close(logits, network(crops, index), atol=0.05, rtol=0.05)
+
+
+def test_every_stage_of_the_trunk_reaches_the_maps(network, crops):
+    stages = network.trunk(crops)
+    reference = network.decoder(stages)
+    for changed in range(4):
+        moved = [s + 1.0 if i == changed else s for i, s in enumerate(stages)]
+        assert not torch.allclose(network.decoder(moved), reference, atol=1e-3)
 
 
 @pytest.mark.parametrize("channels_last", [False, True])

@@ -127,15 +127,14 @@ def test_a_labelling_with_fewer_keypoints_inside_is_not_favoured_for_it(truth):
     assert choose_labelling(perfect_logits(truth, sigma=3.0), labellings).tolist() == [1, 1, 1]
 
 
-def test_likelihoods_are_looked_up_at_the_pixel_centres():
-    # A map with a single bright pixel, and labellings at its centre and half a pixel around it.
+@pytest.mark.parametrize("pixel", [(1, 1), (21, 9), (WIDTH - 2, HEIGHT - 2)])
+def test_likelihoods_are_looked_up_at_the_pixel_centres(pixel):
+    x, y = pixel
     logits = torch.zeros(1, 1, HEIGHT, WIDTH)
-    logits[0, 0, 9, 21] = 10
-    around = torch.tensor([[20.5, 9.0], [21.5, 9.0], [21.0, 8.5], [21.0, 9.5], [21.0, 9.0]])
-    assert choose_labelling(logits, around.view(1, 5, 1, 2)).item() == 4
-    # Without one at the centre, the nearest wins.
-    around[4] = torch.tensor([21.1, 8.8])
-    assert choose_labelling(logits, around.view(1, 5, 1, 2)).item() == 4
+    logits[0, 0, y, x] = 10
+    aside = torch.tensor([[-0.4, 0.0], [0.4, 0.0], [0.0, -0.4], [0.0, 0.4], [0.0, 0.1]])
+    places = torch.tensor([x, y]) + aside  # the last is nearest to the one bright pixel
+    assert choose_labelling(logits, places.view(1, 5, 1, 2)).item() == 4
 
 
 # -- the whole loss
