@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+import torch
+
+from heatpose.data.backgrounds import Backgrounds
+from heatpose.data.samples import SampleConfig, SampleMaker, SampleStream
+from heatpose.data.views import ViewConfig
+from heatpose.objects.catalogue import ObjectModel
+
+SMALL = SampleConfig(crop_size=64, views=ViewConfig(smallest=30, largest=70))
+
+
+@pytest.fixture
+def objects(brick_mesh, cube_mesh):
+    identity = np.eye(4)[None]
+    return [
+        ObjectModel(3, "brick", brick_mesh, brick_mesh.vertices, identity, 161.6),
+        ObjectModel(7, "cube", cube_mesh, cube_mesh.vertices, identity, 138.6),
+    ]
+
+
+@pytest.fixture
+def maker(objects):
+    return SampleMaker(objects, Backgrounds(), SMALL)
+
+
+def test_the_same_number_gives_the_same_sample_and_another_a_different_one(maker):
+    stream = SampleStream(maker, 10, seed=4)
+    first, again, other = stream[3], stream[3], stream[4]
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["crop"], other["crop"])
+    assert not torch.equal(SampleStream(maker, 10, seed=5)[3]["crop"], first["crop"])
+
+
+def test_processes_give_what_one_gives(maker):
+    stream = SampleStream(maker, 8, seed=1)
+    alone = torch.stack([stream[i]["crop"] for i in range(8)])
+    loader = torch.utils.data.DataLoader(stream, batch_size=8, num_workers=2)
+    assert torch.equal(next(iter(loader))["crop"], alone)
+
+
+def test_samples_say_what_they_are(maker):
+    sample = SampleStream(maker, 1)[0]
+    assert sample["crop"].shape == (64, 64, 3) and sample["crop"].dtype == torch.uint8
+    assert sample["object_index"].dtype == torch.int64
+    assert sample["camera_matrix"].shape == (3, 3)
+    assert sample["camera_from_object"].shape == (4, 4)
+
+
+def test_the_crop_shows_the_object_where_its_camera_says(objects):
+    # A cube in a colour that nothing else has, no cut-outs: its crop pixels are its silhouette.
+    plain = SampleConfig(
+        crop_size=64, cut_outs=0.0, views=ViewConfig(smallest=50, largest=70, n_others=0)
+    )
+    maker = SampleMaker(objects[1:], Backgrounds(), plain)
+    overlaps = []
+    for number in range(30):
+        sample = maker(np.random.default_rng([1, number]))
+        mask = maker.renderer.render([7], [sample.camera_from_object], sample.camera).mask(0)
+        assert mask[8:-8, 8:-8].mean() > 0.1
+        # Edges of the picture are where those of the silhouette are, against shifted ones.
+        overlaps.append(
+            [edge_strength(sample.crop, np.roll(mask, shift, axis=1)) for shift in (-6, 0, 6)]
+        )
+    strengths = np.mean(overlaps, axis=0)
+    assert strengths[1] > 1.15 * max(strengths[0], strengths[2])
+
+
+def edge_strength(crop, mask):
+    grey = crop.mean(axis=2)
+    gradient = np.hypot(*np.gradient(grey))
+    outline = mask ^ (
+        mask
+        & np.roll(mask, 1, 0)
+        & np.roll(mask, -1, 0)
+        & np.roll(mask, 1, 1)
+        & np.roll(mask, -1, 1)
+    )
+    return gradient[outline].mean() / gradient.mean()
+
+
+def test_objects_are_looked_for_equally_often_and_never_hidden(maker):
+    samples = [maker(np.random.default_rng([2, number])) for number in range(120)]
+    share = np.mean([sample.object_index for sample in samples])
+    assert 0.35 < share < 0.65  # 120 draws of a half, over 3 standard deviations
+
+
+def test_boxes_scatter_as_configured(maker):
+    box = (100.0, 200.0, 180.0, 240.0)
+    boxes = np.array([maker._jittered(np.random.default_rng(n), box) for n in range(800)])
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    np.testing.assert_allclose(centres.mean(axis=0), [140, 220], atol=1)
+    np.testing.assert_allclose(centres.std(axis=0), 0.05 * 80, rtol=0.15)
+    widths = boxes[:, 2] - boxes[:, 0]
+    np.testing.assert_allclose(np.log(widths / 80).std(), 0.1, rtol=0.15)
+    np.testing.assert_allclose(widths / (boxes[:, 3] - boxes[:, 1]), 2.0)
