@@ -7,10 +7,12 @@ from heatpose.geometry.arrays import Array
 
 def skew(vector: Array) -> Array:
     """Return the matrices (..., 3, 3) that multiply like the cross product with (..., 3)."""
-    x, y, z = np.moveaxis(np.asarray(vector, float), -1, 0)
-    zero = np.zeros_like(x)
-    rows = [zero, -z, y, z, zero, -x, -y, x, zero]
-    return np.stack(rows, axis=-1).reshape(*x.shape, 3, 3)
+    vector = np.asarray(vector, float)
+    x, y, z = vector[..., 0], vector[..., 1], vector[..., 2]
+    cross = np.zeros((*vector.shape, 3))
+    cross[..., 2, 1], cross[..., 0, 2], cross[..., 1, 0] = x, y, z
+    cross[..., 1, 2], cross[..., 2, 0], cross[..., 0, 1] = -x, -y, -z
+    return cross
 
 
 def matrix_from_vector(vector: Array) -> Array:

@@ -11,7 +11,7 @@ from heatpose.geometry.rotations import matrix_from_vector
 from heatpose.geometry.transforms import make_transform
 from heatpose.solve.refine import Sightings, descend, refine_pose, whitening
 
-_N_SAMPLES = 64  # triples of keypoints; with half of all wrong, 1 run in 5000 has no clean one
+_N_SAMPLES = 48  # triples of keypoints; with half of all wrong, 1 run in 600 has no clean one
 _N_POLISHED = 6  # the best hypotheses, which are fitted to all keypoints before one is chosen
 # The last fit hears keypoints this many times beyond max_error: its loss grows so slowly that wrong
 # ones hardly pull, while a hard edge at max_error would cut off the uncertain but right ones.

@@ -77,22 +77,23 @@ class Sightings:
 
         Infinite for points that are not in front of the camera.
         """
-        position = self.points @ poses[:, :3, :3].transpose(0, 2, 1) + poses[:, None, :3, 3]
-        camera, depth = self.camera, position[..., 2:]
-        depth = np.where(depth > 0, depth, np.nan)
-        seen = position[..., :2] / depth * [camera.fx, camera.fy] + [camera.cx, camera.cy]
-        wrong = (self.whiten @ (seen - self.pixels)[..., None])[..., 0]
-        return np.where(np.isnan(wrong), np.inf, wrong)
+        onto_image = self.camera.matrix @ poses[:, :3]  # (m, 3, 4)
+        seen = self.points @ onto_image[:, :, :3].transpose(0, 2, 1) + onto_image[:, None, :, 3]
+        depth = seen[..., 2]
+        wrong = seen[..., :2] / np.where(depth == 0, np.nan, depth)[..., None] - self.pixels
+        white = (self.whiten @ wrong[..., None])[..., 0]
+        white[~(depth > 0)] = np.inf
+        return white
 
     def jacobian(self, poses: Array) -> Array:
         """Return how residuals change as objects turn about their origin and move, (m, n, 2, 6)."""
         turned = self.points @ poses[:, :3, :3].transpose(0, 2, 1)
-        x, y, z = np.moveaxis(turned + poses[:, None, :3, 3], -1, 0)
-        by_position = np.zeros((*z.shape, 2, 3))
-        by_position[..., 0, 0] = self.camera.fx / z
-        by_position[..., 0, 2] = -self.camera.fx * x / z**2
-        by_position[..., 1, 1] = self.camera.fy / z
-        by_position[..., 1, 2] = -self.camera.fy * y / z**2
+        position = turned + poses[:, None, :3, 3]
+        inverse = 1 / position[..., 2:]
+        focal = np.array([self.camera.fx, self.camera.fy])
+        by_position = np.zeros((*turned.shape[:2], 2, 3))
+        by_position[..., [0, 1], [0, 1]] = focal * inverse
+        by_position[..., 2] = -focal * position[..., :2] * inverse**2
         by_position = self.whiten @ by_position
         return np.concatenate([-by_position @ skew(turned), by_position], axis=-1)
 
@@ -121,7 +122,7 @@ def descend(sightings: Sightings, poses: Array, reach: float, n_steps: int = 8) 
         new_residuals = sightings.residuals(moved)
         new_cost = _cost(new_residuals, reach)
         better = new_cost < cost
-        if (cost - new_cost <= 1e-7 * cost).all() and (damping < 1e-2).all():
+        if (cost - new_cost <= 1e-6 * cost).all() and (damping < 1e-2).all():
             break
         poses = np.where(better[:, None, None], moved, poses)
         residuals = np.where(better[:, None, None], new_residuals, residuals)
