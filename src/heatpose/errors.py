@@ -7,6 +7,7 @@ HeatposeError
 ├── CheckpointError      a training checkpoint or pretrained weights cannot be used
 ├── UnknownObjectError   an object id that the bundle or data set does not know
 ├── LabelError           the labels of training samples contradict what is rendered
+├── OptionError          an option of a command has a value that makes no sense
 └── MissingExtraError    a command needs an optional part of heatpose that is not installed
 """
 
@@ -37,6 +38,10 @@ class UnknownObjectError(HeatposeError):
 
 class LabelError(HeatposeError):
     """The labels of training samples contradict what is rendered."""
+
+
+class OptionError(HeatposeError):
+    """An option of a command has a value that makes no sense."""
 
 
 class MissingExtraError(HeatposeError):

@@ -34,7 +34,7 @@ def test_generated_textures_vary_within_and_between(rng):
 
 
 def test_a_folder_that_is_missing_or_empty_is_named(tmp_path):
-    with pytest.raises(DataError, match="no folder of background photographs at .*nowhere"):
+    with pytest.raises(DataError, match=r"no folder of background photographs at .*nowhere"):
         Backgrounds(tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"holds no \.jpg or \.png photographs"):
         Backgrounds(tmp_path)

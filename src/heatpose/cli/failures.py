@@ -1,12 +1,13 @@
 """What a command says when it cannot go on: one line and an exit status, no traceback."""
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NoReturn, ParamSpec, TypeVar
 
 import typer
 
-from heatpose.errors import HeatposeError, MissingExtraError
+from heatpose.errors import HeatposeError, MissingExtraError, OptionError
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -42,6 +43,15 @@ def explained(command: Callable[Arguments, Result]) -> Callable[Arguments, Resul
             _leave("interrupted", status=130)
 
     return explained_command
+
+
+@contextlib.contextmanager
+def checked_options() -> Iterator[None]:
+    """Turn what a config says of a senseless value into an error for the user."""
+    try:
+        yield
+    except ValueError as error:
+        raise OptionError(str(error)) from None
 
 
 def _missing_extra(error: ModuleNotFoundError) -> MissingExtraError:

@@ -42,6 +42,7 @@ def keypoints(
     seed: Annotated[int, typer.Option(help="Of samples and weights.")] = 0,
 ) -> None:
     """Train the keypoint network on views rendered from CAD models."""
+    from heatpose.cli.failures import checked_options
     from heatpose.data.samples import SampleConfig
     from heatpose.data.views import ViewConfig
     from heatpose.model.network import NetworkConfig
@@ -51,22 +52,24 @@ def keypoints(
     from heatpose.train.losses import LossConfig
     from heatpose.train.start import make_maker, make_network
 
-    config = TrainConfig(
-        samples=samples,
-        samples_per_epoch=epoch_samples,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        frozen=frozen,
-        seed=seed,
-        workers=workers,
-        sample=SampleConfig(crop_size=crop_size, views=ViewConfig(upright=upright)),
-        loss=LossConfig(pose=pose_weight),
-    )
+    with checked_options():
+        config = TrainConfig(
+            samples=samples,
+            samples_per_epoch=epoch_samples,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            frozen=frozen,
+            seed=seed,
+            workers=workers,
+            sample=SampleConfig(crop_size=crop_size, views=ViewConfig(upright=upright)),
+            loss=LossConfig(pose=pose_weight),
+        )
     models = list(read_models(objects, n_keypoints, strategy).values())
+    with checked_options():
+        network_config = NetworkConfig(
+            len(models), n_keypoints=n_keypoints, activation=activation, crop_size=crop_size
+        )
     maker = make_maker(models, backgrounds, config.sample)
-    network_config = NetworkConfig(
-        len(models), n_keypoints=n_keypoints, activation=activation, crop_size=crop_size
-    )
     network = make_network(network_config, seed, backbone, init)
     train_keypoints(out, maker, network, config, resume)
     typer.echo(f"trained network in {out}; next: heatpose export {out} --out NAME.heatpose")

@@ -1,0 +1,48 @@
+import pytest
+from typer.testing import CliRunner
+
+from heatpose.cli import app
+from heatpose.objects.mesh import write_mesh
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+FEW = ["--samples", "8", "--epoch-samples", "8", "--batch-size", "8", "--workers", "0"]
+SMALL = ["--crop-size", "64", "--n-keypoints", "6"]
+
+
+@pytest.fixture
+def models(tmp_path, brick_mesh, cube_mesh):
+    (tmp_path / "models").mkdir()
+    write_mesh(tmp_path / "models" / "obj_000002.ply", brick_mesh)
+    write_mesh(tmp_path / "models" / "obj_000004.ply", cube_mesh)
+    return tmp_path / "models"
+
+
+def test_train_keypoints_makes_a_run_and_says_what_comes_next(tmp_path, models):
+    run = tmp_path / "run"
+    command = ["train", "keypoints", "--objects", str(models), "--out", str(run), *FEW, *SMALL]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert f"heatpose export {run}" in result.output
+    assert "labels agree with the rendered surface" in result.output
+    assert "generated textures only" in result.output
+    assert (run / "network.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--resume"], "nothing to resume"),
+        (["--backgrounds", "nowhere"], "no folder of background photographs at nowhere"),
+        (["--init", "nowhere.safetensors"], "nowhere.safetensors"),
+        (["--samples", "0"], "samples must be positive, got 0"),
+        (["--crop-size", "100"], "crop_size must be divisible by 32, got 100"),
+        (["--upright", "2"], "upright is a share in [0, 1], got 2.0"),
+    ],
+)
+def test_nonsense_is_answered_in_one_line(tmp_path, models, extra, message):
+    out = ["--objects", str(models), "--out", str(tmp_path / "run")]
+    result = CliRunner().invoke(app, ["train", "keypoints", *out, *FEW, *SMALL, *extra])
+    assert result.exit_code == 1
+    last = result.output.strip().splitlines()[-1]
+    assert last.startswith("error: ") and message in last
+    assert not (tmp_path / "run").exists()

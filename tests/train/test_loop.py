@@ -1,0 +1,162 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from heatpose.data.images import read_image
+from heatpose.data.samples import SampleMaker
+from heatpose.errors import CheckpointError, DataError, LabelError
+from heatpose.model.network import NetworkConfig
+from heatpose.model.weights import load_network
+from heatpose.objects.catalogue import object_from_record
+from heatpose.train import loop
+from heatpose.train.config import TrainConfig
+from heatpose.train.loop import EpochNumbers, train_keypoints
+from heatpose.train.losses import LossConfig
+from heatpose.train.start import make_network
+
+NETWORK = NetworkConfig(n_objects=2, n_keypoints=8, decoder_channels=16, crop_size=64)
+
+# Lightning and tensorboard are not ours to mend.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+
+
+def config(maker, **others):
+    values = {
+        "samples": 32,
+        "samples_per_epoch": 16,
+        "batch_size": 8,
+        "workers": 0,
+        "bf16": False,
+        "sample": maker.config,
+        "loss": LossConfig(pose=0.1),
+    }
+    return TrainConfig(**{**values, **others})
+
+
+@pytest.fixture(autouse=True)
+def few_unseen_samples(monkeypatch):
+    monkeypatch.setattr(loop, "UNSEEN", 12)
+
+
+def lines(run):
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def test_no_sample_comes_twice():
+    numbers = EpochNumbers(4)
+    seen = list(numbers)
+    for epoch in (1, 2):
+        numbers.set_epoch(epoch)
+        seen += list(numbers)
+    assert seen == list(range(12)) and len(numbers) == 4
+
+
+def test_a_run_leaves_all_that_is_needed_to_use_it(tmp_path, maker):
+    run = tmp_path / "run"
+    train_keypoints(run, maker, make_network(NETWORK, 0), config(maker))
+
+    network, notes = load_network(run / "network.safetensors")
+    assert network.config == NETWORK
+    assert notes["samples"] == 32 and notes["train"]["batch_size"] == 8
+    stored = json.loads((run / "objects.json").read_text())
+    objects = [object_from_record(record, run) for record in stored["objects"]]
+    assert [o.object_id for o in objects] == [3, 7]
+    np.testing.assert_allclose(objects[0].keypoints, maker.objects[0].keypoints)
+    assert json.loads((run / "train.json").read_text())["config"]["samples"] == 32
+    assert [line["epoch"] for line in lines(run)] == [1, 2]
+    assert read_image(run / "contact_sheets" / "epoch_0002.png").shape == (128, 384, 3)
+    assert (run / "csv" / "metrics.csv").exists()
+    assert list((run / "tensorboard").glob("events*"))
+    assert not list(run.glob(".*"))  # no temporary file is left
+
+
+def test_a_run_that_goes_on_ends_as_one_that_was_not_interrupted(tmp_path, maker, monkeypatch):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train_keypoints(whole, maker, make_network(NETWORK, 0), config(maker))
+
+    class Interrupted(Exception):
+        pass
+
+    def stop(self, trainer, module):
+        if trainer.current_epoch == 1:
+            raise Interrupted
+
+    monkeypatch.setattr(loop.EpochEnd, "on_train_epoch_start", stop)
+    with pytest.raises(Interrupted):
+        train_keypoints(parts, maker, make_network(NETWORK, 0), config(maker))
+    assert [line["epoch"] for line in lines(parts)] == [1]
+    monkeypatch.undo()
+    monkeypatch.setattr(loop, "UNSEEN", 12)
+    train_keypoints(parts, maker, make_network(NETWORK, 5), config(maker), resume=True)
+
+    first, second = (load_network(run / "network.safetensors")[0] for run in (whole, parts))
+    for name, value in first.state_dict().items():
+        assert torch.allclose(value.float(), second.state_dict()[name].float(), atol=1e-5), name
+    assert [line["epoch"] for line in lines(parts)] == [1, 2]
+
+
+def test_a_run_is_not_lost_by_starting_another_in_its_folder(tmp_path, maker):
+    run = tmp_path / "run"
+    network = make_network(NETWORK, 0)
+    with pytest.raises(CheckpointError, match="nothing to resume: no checkpoint at"):
+        train_keypoints(run, maker, network, config(maker), resume=True)
+    run.mkdir()
+    (run / "last.ckpt").write_bytes(b"a run")
+    with pytest.raises(CheckpointError, match="holds a run already"):
+        train_keypoints(run, maker, network, config(maker))
+    assert (run / "last.ckpt").read_bytes() == b"a run"
+
+
+def test_wrong_labels_stop_it_before_the_first_step(tmp_path, maker, monkeypatch):
+    def wrong(*args, **kwargs):
+        raise LabelError("labels lie 3.00 px from the rendered surface")
+
+    monkeypatch.setattr(loop, "check_labels", wrong)
+    with pytest.raises(LabelError):
+        train_keypoints(tmp_path / "run", maker, make_network(NETWORK, 0), config(maker))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path, maker, monkeypatch):
+    run = tmp_path / "run"
+    train_keypoints(run, maker, make_network(NETWORK, 0), config(maker, samples=16))
+    before = (run / "last.ckpt").read_bytes()
+
+    def full(self, path):
+        path.write_bytes(b"half a check")
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(loop.lightning.Trainer, "save_checkpoint", full)
+    with pytest.raises(DataError, match=r"cannot write .*last\.ckpt: No space left"):
+        train_keypoints(run, maker, make_network(NETWORK, 0), config(maker), resume=True)
+    assert (run / "last.ckpt").read_bytes() == before
+
+
+class FewSamples(SampleMaker):
+    """Draws the same four samples again and again."""
+
+    def __call__(self, rng):
+        return super().__call__(np.random.default_rng(int(rng.integers(4))))
+
+
+def test_a_network_learns_few_samples_by_heart(tmp_path, maker):
+    run = tmp_path / "run"
+    few = FewSamples(maker.objects, maker.backgrounds, maker.config)
+    longer = config(few, samples=480, samples_per_epoch=160, batch_size=8, learning_rate=3e-3)
+    train_keypoints(run, few, make_network(NETWORK, 0), longer)
+    losses = [line["unseen_loss"] for line in lines(run)]
+    assert losses[0] > losses[1] > losses[2]
+    assert losses[2] < 0.85 * losses[0]
+
+
+def test_frozen_stages_keep_their_weights_and_the_others_move(tmp_path, maker):
+    network = make_network(NETWORK, 0)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    train_keypoints(tmp_path / "run", maker, network, config(maker, frozen=True))
+    after = network.state_dict()
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    kept = {n for n in before if n.startswith(("trunk.conv1", "trunk.bn1", "trunk.layer1"))}
+    assert kept <= same
+    assert "trunk.layer2.0.conv1.weight" not in same and "head.weight" not in same

@@ -1,0 +1,33 @@
+import pytest
+import torch
+
+from heatpose.errors import CheckpointError
+from heatpose.model.network import NetworkConfig
+from heatpose.model.weights import save_network
+from heatpose.train.start import make_network
+
+CONFIG = NetworkConfig(n_objects=2, n_keypoints=8, decoder_channels=16, crop_size=64)
+
+
+def test_the_same_seed_gives_the_same_weights():
+    first, again = make_network(CONFIG, 3), make_network(CONFIG, 3)
+    other = make_network(CONFIG, 4)
+    assert torch.equal(first.head.weight, again.head.weight)
+    assert not torch.equal(first.head.weight, other.head.weight)
+
+
+def test_weights_of_another_run_are_taken_over_at_another_crop_size(tmp_path):
+    other = make_network(CONFIG, 3)
+    save_network(tmp_path / "network.safetensors", other, {})
+    larger = NetworkConfig(n_objects=2, n_keypoints=8, decoder_channels=16, crop_size=128)
+    network = make_network(larger, 9, init=tmp_path / "network.safetensors")
+    assert network.config.crop_size == 128 and network.training
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name]), name
+
+
+def test_a_network_of_another_kind_is_refused_by_name(tmp_path):
+    save_network(tmp_path / "network.safetensors", make_network(CONFIG, 3), {})
+    other = NetworkConfig(n_objects=5, n_keypoints=8, decoder_channels=16, crop_size=64)
+    with pytest.raises(CheckpointError, match="has n_objects 2, this run has 5"):
+        make_network(other, 0, init=tmp_path / "network.safetensors")
