@@ -67,7 +67,7 @@ def test_a_run_leaves_all_that_is_needed_to_use_it(tmp_path, maker):
     assert json.loads((run / "train.json").read_text())["config"]["samples"] == 32
     assert [line["epoch"] for line in lines(run)] == [1, 2]
     assert read_image(run / "contact_sheets" / "epoch_0002.png").shape == (128, 384, 3)
-    assert (run / "csv" / "metrics.csv").exists()
+    assert (run / "csv" / "version_0" / "metrics.csv").exists()
     assert list((run / "tensorboard").glob("events*"))
     assert not list(run.glob(".*"))  # no temporary file is left
 

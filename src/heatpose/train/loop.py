@@ -146,7 +146,8 @@ def _one_thread(worker: int) -> None:
 
 def _trainer(run: Path, maker: SampleMaker, config: TrainConfig) -> lightning.Trainer:
     unseen = SampleStream(maker, UNSEEN, config.seed + 1)
-    loggers = [CSVLogger(run, "csv", version=""), TensorBoardLogger(run, "tensorboard", version="")]
+    # A run that goes on writes a new CSV file beside the old one: the logger would empty it.
+    loggers = [CSVLogger(run, "csv"), TensorBoardLogger(run, "tensorboard", version="")]
     for advice in UNFITTING_ADVICE:
         warnings.filterwarnings("ignore", advice)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
