@@ -61,6 +61,7 @@ def test_a_folder_without_infos_is_measured(folder):
     ("infos", "error", "message"),
     [
         ({"2": {"diameter": 0.155}}, MeshError, "has diameter 161.6 mm, but models_info.json says"),
+        ({"2": {"diameter": 1616.0}}, MeshError, r"models_info\.json says 1616 mm for object 2"),
         ({"2": {"symmetries_discrete": [[1]]}}, DataError, "16 finite numbers"),
         ([1, 2], DataError, r"models_info\.json must map object ids to objects"),
         ({"2": 7}, DataError, r"models_info\.json must map object ids to objects"),

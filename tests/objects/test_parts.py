@@ -2,7 +2,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import trimesh
-from trimesh.transformations import scale_matrix, translation_matrix
+from trimesh.transformations import rotation_matrix, scale_matrix, translation_matrix
 from trimesh.visual.material import PBRMaterial
 
 from heatpose.objects.mesh import face_areas, read_mesh
@@ -58,14 +58,18 @@ def test_parts_of_a_scene_are_in_their_places(tmp_path):
     assert (mesh.vertices[red, 0] > 79).all()
 
 
-def test_a_mirrored_part_still_looks_outwards(tmp_path):
-    mirror = np.diag([-1.0, 1, 1, 1])
-    ball = trimesh.creation.icosphere(subdivisions=2, radius=30)
-    ball.vertex_normals  # noqa: B018 - computed here, so that they are written
-    mesh = read_mesh(write_scene(tmp_path / "ball.glb", (ball, mirror)), "mm")
-    assert (np.einsum("ni,ni->n", mesh.normals, mesh.vertices) > 29).all()
+def test_a_turned_stretched_and_mirrored_part_still_looks_outwards(tmp_path):
+    transform = rotation_matrix(0.7, [1, 2, 3]) @ np.diag([-1.0, 2, 0.5, 1])
+    ball = trimesh.creation.icosphere(subdivisions=3, radius=30)
+    normals = np.array(ball.vertex_normals)  # computed here, so that they are written
+    mesh = read_mesh(write_scene(tmp_path / "ball.glb", (ball, transform)), "mm")
+    np.testing.assert_allclose(mesh.vertices, ball.vertices @ transform[:3, :3].T, atol=1e-4)
     first, second, third = np.moveaxis(mesh.triangles, 1, 0)
     assert np.einsum("fi,fi->", first, np.cross(second, third)) > 0
+    # An ellipsoid's normal is not its radius: the file's own follow the planes.
+    expected = normals @ np.linalg.inv(transform[:3, :3])
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(mesh.normals, expected, atol=1e-4)
 
 
 def test_a_plain_material_becomes_vertex_colours(tmp_path):
