@@ -81,11 +81,14 @@ def test_flat_maps_have_no_offset_and_little_mass(truth):
     torch.testing.assert_close(masses, torch.full((3, 6), share))
 
 
-def test_a_map_with_its_peak_elsewhere_has_no_say(truth):
-    lost = perfect_logits(torch.full_like(truth, 3.0))
-    far = torch.full_like(truth, 25.0)
+def test_an_offset_counts_by_the_mass_that_speaks_for_it(truth):
+    far = truth.clamp_min(14.0)  # so that the lost mass is out of its window
+    near = perfect_logits(far + 0.5).exp()
+    lost = perfect_logits(torch.full_like(truth, 2.0)).exp()
     config = LossConfig(heatmap=0.0, reprojection=1.0)
-    assert keypoint_loss(lost, far[:, None], config).total < 1e-3
+    whole = keypoint_loss(near.log(), far[:, None], config).total
+    tenth = keypoint_loss((0.1 * near + 0.9 * lost).log(), far[:, None], config).total
+    torch.testing.assert_close(tenth, 0.1 * whole, atol=0, rtol=0.02)
 
 
 # -- labellings
