@@ -4,6 +4,7 @@ import pytest
 from PIL import Image as Pillow
 
 from heatpose.data.images import (
+    image_size,
     read_depth,
     read_image,
     undistort,
@@ -50,7 +51,14 @@ def test_the_orientation_in_exif_is_followed(tmp_path, picture):
     exif = Pillow.Exif()
     exif[0x0112] = 6  # to be turned clockwise by a quarter
     Pillow.fromarray(picture).save(tmp_path / "turned.png", exif=exif)
-    np.testing.assert_array_equal(read_image(tmp_path / "turned.png"), np.rot90(picture, -1))
+    turned = read_image(tmp_path / "turned.png")
+    np.testing.assert_array_equal(turned, np.rot90(picture, -1))
+    assert image_size(tmp_path / "turned.png") == turned.shape[1::-1]
+
+
+def test_the_size_is_known_without_reading_the_image(tmp_path, picture):
+    write_image(tmp_path / "picture.png", picture)
+    assert image_size(tmp_path / "picture.png") == (50, 40)
 
 
 @pytest.mark.parametrize("ending", [".png", ".jpg", ".bmp"])

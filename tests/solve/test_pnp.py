@@ -94,6 +94,23 @@ def test_confidences_say_which_of_two_poses_is_meant(camera, points, random_pose
         assert degrees < 1e-3 and mm < 1e-2
 
 
+def test_trusted_keypoints_weigh_more_in_the_last_fit(camera, points, random_pose, rng):
+    """The untrusted half is noisy, but not so much that it is left out."""
+    confidences = np.where(np.arange(32) % 2, 0.9, 0.05)
+    noise = np.where(np.arange(32) % 2, 0.3, 3.0)[:, None]
+    errors = {True: [], False: []}
+    for _ in range(30):
+        truth = random_pose()
+        where = transform_points(truth, points)
+        crop = crop_camera(camera, camera.project(where))
+        pixels = crop.project(where) + noise * rng.standard_normal((32, 2))
+        for told in (True, False):
+            trust = confidences if told else None
+            solution = solve_pnp(points, pixels, crop, None, trust)
+            errors[told].append(difference(solution.camera_from_object, truth)[1])
+    assert np.mean(errors[True]) < 0.7 * np.mean(errors[False])
+
+
 def test_keypoints_not_there_or_without_confidence_do_not_count(camera, cube, random_pose):
     truth = random_pose()
     pixels = camera.project(transform_points(truth, cube))
