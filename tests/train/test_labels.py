@@ -36,6 +36,15 @@ def test_labels_are_the_projected_keypoints_of_every_symmetric_pose(objects, mak
             assert targets.camera_from_object[0, 1].isfinite().all()
 
 
+def test_mixed_precision_does_not_round_labels(objects, maker):
+    sample = maker(np.random.default_rng(4))
+    keypoints, targets = label(objects, sample)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed_keypoints, mixed_targets = label(objects, sample)
+    assert torch.equal(keypoints.nan_to_num(), mixed_keypoints.nan_to_num())
+    assert torch.equal(targets.heatmap_camera, mixed_targets.heatmap_camera)
+
+
 def test_the_heatmap_camera_sees_the_keypoints_where_they_are_labelled(objects, maker):
     sample = maker(np.random.default_rng(3))
     keypoints, targets = label(objects, sample)

@@ -55,6 +55,12 @@ class KeypointLabels(nn.Module):
             Keypoints in every labelling, (b, m, k, 2), heatmap px, NaN outside of the map and
             for labellings that the object does not have; and what the pose loss needs.
         """
+        with torch.autocast(object_index.device.type, enabled=False):  # bf16 has 8 bits: 2 px
+            return self._project(object_index, camera_matrix, camera_from_object, size)
+
+    def _project(
+        self, object_index: Tensor, camera_matrix: Tensor, camera_from_object: Tensor, size: int
+    ) -> tuple[Tensor, PoseTargets]:
         points = self.points[object_index]  # (b, k, 3)
         poses = camera_from_object[:, None] @ self.symmetries[object_index]  # (b, m, 4, 4)
         matrix = _heatmap_matrix(camera_matrix)
