@@ -127,7 +127,7 @@ def _make_object(
     # Simplified models differ by a little; another unit by a lot.
     if not 0.9 < stated / measured < 1.1:
         raise MeshError(
-            f"{path} has diameter {measured:.4g} mm, but models_info.json says {stated:.4g} "
+            f"{path} has diameter {measured:.4g} mm, but models_info.json says {stated:.4g} mm "
             f"for object {object_id}"
         )
     return ObjectModel(
