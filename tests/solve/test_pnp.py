@@ -82,16 +82,41 @@ def test_covariances_say_which_keypoints_to_believe(camera, points, random_pose,
 
 
 def test_confidences_say_which_of_two_poses_is_meant(camera, points, random_pose):
-    """Sixteen keypoints agree on each pose; the trusted half decides."""
-    first, second = random_pose(), random_pose()
-    pixels = camera.project(transform_points(first, points))
-    pixels[16:] = camera.project(transform_points(second, points))[16:]
-    for trusted, truth in [(slice(0, 16), first), (slice(16, 32), second)]:
-        confidences = np.full(32, 0.2)
-        confidences[trusted] = 0.9
+    """Twelve trusted keypoints (10.8 in all) agree on one pose, twenty (4.0) on another."""
+    confidences = np.where(np.arange(32) < 12, 0.9, 0.2)
+    for _ in range(8):
+        truth = random_pose()
+        pixels = camera.project(transform_points(truth, points))
+        pixels[12:] = camera.project(transform_points(random_pose(), points))[12:]
         solution = solve_pnp(points, pixels, camera, None, confidences, max_error=3.0)
         degrees, mm = difference(solution.camera_from_object, truth)
         assert degrees < 1e-3 and mm < 1e-2
+
+
+def test_trusted_keypoints_are_tried_first(camera, points, random_pose, rng):
+    """Six of 32 are right: 1 triple in 250 if drawn blindly, most if drawn by confidence."""
+    confidences = np.where(np.arange(32) < 6, 1.0, 0.02)
+    for _ in range(8):
+        truth = random_pose()
+        pixels = camera.project(transform_points(truth, points))
+        pixels[6:] = rng.uniform(0, 480, (26, 2))
+        solution = solve_pnp(points, pixels, camera, None, confidences, max_error=3.0)
+        degrees, mm = difference(solution.camera_from_object, truth)
+        assert degrees < 0.01 and mm < 0.2
+
+
+def test_an_unsure_inlier_may_be_farther_off_than_a_sure_one(camera, points, random_pose):
+    truth = random_pose()
+    where = transform_points(truth, points)
+    crop = crop_camera(camera, camera.project(where))
+    pixels = crop.project(where)
+    off = np.array([15.0, 25.0, 3.0, 7.0])  # of at most 10 times 2, 2, 0.5, 0.5
+    pixels[:4, 0] += off
+    spread = np.ones(32)
+    spread[:4] = [2.0, 2.0, 0.5, 0.5]
+    covariances = spread[:, None, None] ** 2 * np.eye(2)
+    solution = solve_pnp(points, pixels, crop, covariances, max_error=10.0)
+    np.testing.assert_array_equal(np.flatnonzero(~solution.inliers), [1, 3])
 
 
 def test_trusted_keypoints_weigh_more_in_the_last_fit(camera, points, random_pose, rng):
