@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from typer.testing import CliRunner
 
@@ -26,6 +28,18 @@ def test_train_keypoints_makes_a_run_and_says_what_comes_next(tmp_path, models):
     assert "labels agree with the rendered surface" in result.output
     assert "generated textures only" in result.output
     assert (run / "network.safetensors").exists()
+
+
+def test_cad_files_are_numbered_and_their_unit_is_said(tmp_path, models):
+    run = tmp_path / "run"
+    files = [option for path in sorted(models.iterdir()) for option in ("--objects", str(path))]
+    result = CliRunner().invoke(
+        app, ["train", "keypoints", *files, "--out", str(run), *FEW, *SMALL]
+    )
+    assert result.exit_code == 0, result.output
+    assert "taken for millimetres" in result.output
+    stored = json.loads((run / "objects.json").read_text())["objects"]
+    assert [(one["id"], one["name"]) for one in stored] == [(1, "obj_000002"), (2, "obj_000004")]
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,15 @@ import typer
 
 
 def keypoints(
-    objects: Annotated[Path, typer.Option(help="BOP models folder (obj_*.ply, mm).")],
+    objects: Annotated[
+        list[Path],
+        typer.Option(help="BOP models folder (obj_*.ply, mm), or a CAD file; several times."),
+    ],
     out: Annotated[Path, typer.Option(help="Run folder to write.")],
     samples: Annotated[int, typer.Option(help="Training samples in all.")] = 1_000_000,
+    unit: Annotated[
+        str | None, typer.Option(help="Of CAD files: mm, cm, m or inch; guessed if not given.")
+    ] = None,
     backgrounds: Annotated[
         Path | None, typer.Option(help="Folder of photographs; without it they are generated.")
     ] = None,
@@ -46,11 +52,10 @@ def keypoints(
     from heatpose.data.samples import SampleConfig
     from heatpose.data.views import ViewConfig
     from heatpose.model.network import NetworkConfig
-    from heatpose.objects.catalogue import read_models
     from heatpose.train.config import TrainConfig
     from heatpose.train.loop import train_keypoints
     from heatpose.train.losses import LossConfig
-    from heatpose.train.start import make_maker, make_network
+    from heatpose.train.start import find_objects, make_maker, make_network
 
     with checked_options():
         config = TrainConfig(
@@ -64,7 +69,7 @@ def keypoints(
             sample=SampleConfig(crop_size=crop_size, views=ViewConfig(upright=upright)),
             loss=LossConfig(pose=pose_weight),
         )
-    models = list(read_models(objects, n_keypoints, strategy).values())
+    models = find_objects(objects, unit, n_keypoints, strategy)
     with checked_options():
         network_config = NetworkConfig(
             len(models), n_keypoints=n_keypoints, activation=activation, crop_size=crop_size

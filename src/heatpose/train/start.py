@@ -1,6 +1,7 @@
 """What a training run starts from: objects, backgrounds, first weights."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -10,9 +11,28 @@ from heatpose.data.samples import SampleConfig, SampleMaker
 from heatpose.errors import CheckpointError
 from heatpose.model.network import KeypointNet, NetworkConfig
 from heatpose.model.weights import load_backbone, load_network
-from heatpose.objects.catalogue import ObjectModel
+from heatpose.objects.catalogue import ObjectModel, read_models, read_objects
+from heatpose.objects.keypoints import Strategy
 
 LOG = logging.getLogger(__name__)
+
+
+def find_objects(
+    paths: Sequence[Path], unit: str | None, n_keypoints: int, strategy: Strategy
+) -> list[ObjectModel]:
+    """Read what is to be learned: one BOP models folder, or CAD files, numbered 1, 2, ...
+
+    Continuous symmetries are taken in steps of a tenth of the diameter: the loss looks at
+    every labelling of every sample, and finer steps would not be told apart in heatmaps.
+
+    Raises:
+        DataError: a folder or file cannot be used.
+    """
+    if len(paths) == 1 and paths[0].is_dir():
+        models = read_models(paths[0], n_keypoints, strategy, max_symmetry_step=0.1)
+    else:
+        models = read_objects(paths, unit, n_keypoints, strategy)
+    return list(models.values())
 
 
 def make_maker(
