@@ -56,7 +56,7 @@ def _found_and_true(logits: Tensor, labels: KeypointLabels, batch: Batch) -> tup
 
 def _draw(crop: Image, found: Array, true: Array) -> Image:
     """Draw a line from each keypoint that was found to where it is, and a dot where found."""
-    picture = np.ascontiguousarray(crop)
+    picture = crop.copy()
     for here, there in zip(found, true, strict=True):
         if not (np.isfinite(here).all() and np.isfinite(there).all()):
             continue

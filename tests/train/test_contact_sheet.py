@@ -1,0 +1,49 @@
+import pytest
+import torch
+from torch.utils.data import default_collate
+
+from heatpose.data.samples import SampleStream
+from heatpose.model.heatmaps import encode
+from heatpose.train.contact_sheet import contact_sheet, decoded_error
+from heatpose.train.labels import KeypointLabels
+
+
+@pytest.fixture
+def batch(maker):
+    stream = SampleStream(maker, 8, seed=2)
+    return default_collate([stream[i] for i in range(8)])
+
+
+@pytest.fixture
+def labels(objects):
+    return KeypointLabels(objects)
+
+
+def true_logits(labels, batch, labelling):
+    """What a perfect network would give; objects with several labellings take the one asked for."""
+    keypoints, _ = labels(
+        batch["object_index"], batch["camera_matrix"], batch["camera_from_object"], 64
+    )
+    chosen = keypoints[:, labelling].numpy().astype(float)
+    first = keypoints[:, 0].numpy().astype(float)
+    several = (batch["object_index"] == 1).numpy()
+    maps = [encode(c if s else f, 16, 16) for c, f, s in zip(chosen, first, several, strict=True)]
+    return torch.log(torch.tensor(maps).float() + 1e-9)
+
+
+@pytest.mark.parametrize("labelling", [0, 1])
+def test_a_perfect_network_has_no_error_whichever_labelling_it_chose(labels, batch, labelling):
+    assert decoded_error(true_logits(labels, batch, labelling), labels, batch) < 0.1
+
+
+def test_an_error_of_one_heatmap_pixel_is_four_crop_pixels(labels, batch):
+    moved = true_logits(labels, batch, 0).roll(1, dims=3)
+    assert decoded_error(moved, labels, batch) == pytest.approx(4, abs=0.2)
+
+
+def test_the_sheet_shows_the_crops_and_leaves_them_as_they_are(labels, batch):
+    before = batch["crop"].clone()
+    sheet = contact_sheet(true_logits(labels, batch, 0), labels, batch, columns=4)
+    assert sheet.shape == (128, 256, 3)
+    assert torch.equal(batch["crop"], before)
+    assert (sheet[:64, :64] != before[0].numpy()).any(axis=2).mean() < 0.3
