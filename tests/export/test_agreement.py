@@ -27,6 +27,7 @@ def test_the_same_heatmaps_agree(rng):
 def test_keypoints_that_the_reference_does_not_see_do_not_count():
     flat = np.full((1, 3, 32, 32), 1 / 32**2, np.float32)
     assert compare(drawn(np.full((3, 2), 9.0)), flat).n_keypoints == 0
+    assert "no keypoint is sure enough" in str(compare(flat, flat))
 
 
 def test_views_show_each_object_whole_before_a_texture(cube_mesh, brick_mesh):

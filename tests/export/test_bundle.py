@@ -73,6 +73,8 @@ def test_a_run_becomes_a_bundle_that_sees_the_same(run, tmp_path, network):
     for text in ("AR 0.99", "by hand, CC0", "12,345 views", "| 3 | cube | 138.6 | none |"):
         assert text in bundle.card
 
+    assert str(report.exact) in bundle.card
+
     crops, index = rendered_crops(bundle.objects, SIZE, 1.3)
     heatmaps = open_predictor(bundle.network, precision="f32")(crops, index)
     truth = TorchPredictor(network)(crops, index)

@@ -29,6 +29,8 @@ class Agreement:
     n_keypoints: int  # that the reference is sure of; without any, median and most are 0
 
     def __str__(self) -> str:
+        if not self.n_keypoints:
+            return "an unknown distance (no keypoint is sure enough to compare)"
         return f"{self.median:.3f} px in the median, {self.most:.3f} px in 95 %"
 
 

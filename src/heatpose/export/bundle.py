@@ -73,7 +73,7 @@ def export_run(
     report = _check_export(network, exported, objects, crop)
     name = name or out.stem
     small = tuple(replace(model, mesh=small_mesh(model.mesh)) for model in objects)
-    card = write_card(name, small, crop, provenance)
+    card = write_card(name, small, crop, provenance, str(report.exact))
     write_bundle(out, Bundle(name, small, crop, exported, provenance, card))
     return report
 

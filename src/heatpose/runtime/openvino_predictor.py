@@ -38,8 +38,7 @@ class OpenVinoPredictor:
             "crops": np.ascontiguousarray(crops),
             "object_index": object_index.astype(np.int64),
         }
-        # The output belongs to the request and is overwritten by the next call.
-        return np.array(self._compiled(inputs)["heatmaps"], np.float32)
+        return np.asarray(self._compiled(inputs)["heatmaps"], np.float32)
 
 
 def _fed_with_bytes(model: openvino.Model) -> openvino.Model:
