@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from heatpose.errors import CheckpointError
@@ -49,7 +49,8 @@ def save_network(path: Path, network: KeypointNet, notes: Mapping[str, Any]) -> 
         name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
     }
     with write_whole(path) as temporary:
-        save_file(tensors, temporary, metadata={"heatpose": json.dumps(header)})
+        # Bytes, because safetensors hides why a file could not be written.
+        temporary.write_bytes(save(tensors, metadata={"heatpose": json.dumps(header)}))
 
 
 def load_network(path: Path) -> tuple[KeypointNet, dict[str, Any]]:
