@@ -75,6 +75,7 @@ def test_with_several_scenes_the_path_must_say_which(write):
         ({"box": [1, 2, float("nan"), 4]}, r"a\.png, entry 1: box must be 4 finite numbers, got"),
         ({"box": [1, 2, 3]}, "box must be 4 finite numbers"),
         ({"box": [5, 2, 3, 4]}, r"right > left, bottom > top, got \[5, 2, 3, 4\]"),
+        ({"box": [3, 2, 3, 4]}, "right > left, bottom > top"),
         ({"box": [1, 4, 3, 4]}, "right > left, bottom > top"),
         ({"score": 1.5}, r"score must be in \[0, 1\], got 1.5"),
         ({"score": float("nan")}, "score must be a finite number, got nan"),

@@ -35,8 +35,11 @@ def frames(tmp_path):
 def test_stages_take_what_they_take(frames, cube_mesh):
     """A network that takes 20 ms, and finds nothing."""
 
+    calls = []
+
     def slow(crops, object_index):
         time.sleep(0.02)
+        calls.append(len(crops))
         return np.zeros((len(crops), 8, 16, 16), np.float32)
 
     cube = ObjectModel(7, "cube", cube_mesh, cube_mesh.vertices, np.eye(4)[None], 138.6)
@@ -48,6 +51,7 @@ def test_stages_take_what_they_take(frames, cube_mesh):
     assert stages["network"].median >= 20
     assert stages["total"].median >= stages["network"].median
     assert stages["crop"].p90 < 20
+    assert len(calls) == 3 + 5  # the first three are not counted
     assert (latency.n_frames, latency.poses_per_frame) == (5, 0.0)
     assert estimator.timed is untimed and cv2.getNumThreads() == threads
 
