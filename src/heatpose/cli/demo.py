@@ -131,9 +131,9 @@ def _table(pictures: Sequence[Picture]) -> "Table":
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("image")
+    table.add_column("image", no_wrap=True)
     table.add_column("time\nms", justify="right")
-    table.add_column("object")
+    table.add_column("object", no_wrap=True)
     for header in (
         "x, y, z\nmm",
         "off by\nmm",

@@ -1,0 +1,86 @@
+"""The bundle that comes with the repository, on the pictures that come with it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from heatpose.data.bop_files import read_scene_gt
+from heatpose.data.frames import frames_of_images
+from heatpose.evaluate.deviation import deviation
+from heatpose.model.heatmaps import STRIDE, decode
+from heatpose.pipeline import PoseEstimator
+from heatpose.runtime.bundle import read_bundle
+from heatpose.runtime.predictor import open_predictor
+
+DEMO = Path(__file__).resolve().parents[2] / "demo"
+FILE = DEMO / "lmo.heatpose"
+pytestmark = pytest.mark.skipif(not FILE.exists(), reason=f"no released bundle at {FILE}")
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    return read_bundle(FILE)
+
+
+@pytest.fixture(scope="module")
+def frames(bundle):
+    known = [one.object_id for one in bundle.objects]
+    return frames_of_images([DEMO / "images"], DEMO / "camera.json", DEMO / "boxes.json", known)
+
+
+@pytest.fixture(scope="module")
+def estimator(bundle):
+    return PoseEstimator.from_bundle(bundle, precision="f32")
+
+
+@pytest.fixture(scope="module")
+def inputs(estimator, frames):
+    """All crops of the pictures, and which object each shows."""
+    crops = [estimator.crop(frame.read(), frame.detections)[0] for frame in frames]
+    ids = list(estimator.objects)
+    shown = [ids.index(found.object_id) for frame in frames for found in frame.detections]
+    return np.concatenate(crops), np.array(shown)
+
+
+@pytest.fixture(scope="module")
+def reference(estimator, inputs):
+    return estimator.predictor(*inputs)
+
+
+def moved(heatmaps, reference):
+    """How far keypoints that the reference is sure of lie from where it has them, crop px."""
+    shape = (-1, *reference.shape[-2:])
+    expected, found = decode(reference.reshape(shape)), decode(heatmaps.reshape(shape))
+    sure = expected.confidences > 0.5
+    assert sure.mean() > 0.3
+    return STRIDE * np.linalg.norm(found.pixels - expected.pixels, axis=1)[sure]
+
+
+def test_it_is_small_enough_to_come_along():
+    assert FILE.stat().st_size <= 25e6
+
+
+def test_the_runtimes_agree_on_it(bundle, inputs, reference):
+    heatmaps = open_predictor(bundle.network, "onnxruntime")(*inputs)
+    assert moved(heatmaps, reference).max() < 0.01
+
+
+def test_bf16_costs_it_a_tenth_of_a_pixel(bundle, inputs, reference):
+    predictor = open_predictor(bundle.network, precision="bf16")
+    if predictor.precision != "bf16":
+        pytest.skip("this processor has no bf16")
+    cost = moved(predictor(*inputs), reference)
+    assert np.median(cost) < 0.15 and np.quantile(cost, 0.95) < 0.5
+
+
+def test_most_poses_of_the_pictures_are_right(estimator, frames):
+    truth = read_scene_gt(DEMO / "scene_gt.json")
+    shares = []
+    for frame in frames:
+        found = {one.object_id: one for one in estimator(frame.read(), frame.detections)}
+        for pose in truth[frame.image_id]:
+            model, one = estimator.objects[pose.object_id], found.get(pose.object_id)
+            off = deviation(one.camera_from_object, pose.camera_from_object, model) if one else None
+            shares.append(off.share if off else np.inf)
+    assert np.mean(np.array(shares) < 0.1) > 0.5
