@@ -26,7 +26,7 @@ test: .venv/ready-for-test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pytest --quiet --cov --cov-report=term:skip-covered
+	$(BIN)/pytest --quiet --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 # The files named ready-for-... say what was installed; a changed pyproject.toml installs again.
 .venv/ready-for-demo: .venv/bin/python pyproject.toml

@@ -49,7 +49,7 @@ def _upright_rotation(rng: np.random.Generator) -> Array:
     """Look at an object from above the horizon, its z axis up but for a small roll."""
     azimuth = rng.uniform(0, 2 * np.pi)
     elevation = np.arcsin(rng.uniform(-0.1, 1.0))  # uniform over the sphere
-    roll = rng.normal(0, np.radians(15))
+    roll = rng.normal(0, np.radians(20))
     # At azimuth and elevation zero the object's x, y, z are right, away from and up in the image.
     level = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
     from_above = matrix_from_vector(np.array([elevation, 0, 0])) @ level
