@@ -34,8 +34,8 @@ class SampleConfig:
 
     crop_size: int = 256  # side of a crop, px
     margin: float = 1.4  # side of the crop over the longer side of the box
-    box_shift: float = 0.05  # spread of the box centre over the longer side
-    box_scale: float = 0.1  # spread of the logarithm of the box side
+    box_edge: float = 0.05  # spread of each edge of the box over the longer side
+    box_cut: float = 0.25  # share of boxes that miss a part at one side, up to a third
     cut_outs: float = 0.3  # share of samples that are partly covered by pieces of background
     views: ViewConfig = field(default_factory=ViewConfig)
 
@@ -130,21 +130,21 @@ class SampleMaker:
         return np.asarray(small, np.uint8), visible, rendering.visible_fraction(0)
 
     def _jittered(self, rng: np.random.Generator, box: Box) -> Box:
-        """Move and scale a box as a detector would."""
+        """Move the edges of a box as a detector would.
+
+        Each edge for itself, and now and then one far inwards: a network that could trust the
+        box would take the size of the object from it.
+        """
         left, top, right, bottom = box
         side = max(right - left, bottom - top)
-        x, y = rng.normal(0, self.config.box_shift * side, 2) + [
-            (left + right) / 2,
-            (top + bottom) / 2,
-        ]
-        scale = np.exp(rng.normal(0, self.config.box_scale)) / 2
-        half_width, half_height = scale * (right - left), scale * (bottom - top)
-        return (
-            float(x - half_width),
-            float(y - half_height),
-            float(x + half_width),
-            float(y + half_height),
-        )
+        edges = np.array(box) + rng.normal(0, self.config.box_edge * side, 4)
+        if rng.random() < self.config.box_cut:
+            inwards = [right - left, bottom - top, left - right, top - bottom]
+            edge = int(rng.integers(4))
+            edges[edge] += rng.uniform(0, 1 / 3) * inwards[edge]
+        centre, half = (edges[:2] + edges[2:]) / 2, (edges[2:] - edges[:2]) / 2
+        half = np.maximum(half, 0.1 * side)  # never empty or turned over
+        return (*(centre - half).tolist(), *(centre + half).tolist())
 
 
 class SampleStream(Dataset[dict[str, torch.Tensor]]):
