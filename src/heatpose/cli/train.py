@@ -75,6 +75,8 @@ def keypoints(
             len(models), n_keypoints=n_keypoints, activation=activation, crop_size=crop_size
         )
     maker = make_maker(models, backgrounds, config.sample)
+    if not (resume or init or backbone):
+        typer.echo("weights from scratch: a pretrained trunk (--backbone) trains much faster")
     network = make_network(network_config, seed, backbone, init)
     train_keypoints(out, maker, network, config, resume)
     typer.echo(f"trained network in {out}; next: heatpose export {out} --out NAME.heatpose")

@@ -68,6 +68,4 @@ def make_network(
         LOG.info("weights from %s", init)
     elif backbone is not None:
         load_backbone(network, backbone, partial=True)
-    else:
-        LOG.info("weights from scratch: a pretrained trunk (--backbone) trains much faster")
     return network.train()
