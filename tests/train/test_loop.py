@@ -109,6 +109,23 @@ def test_a_run_is_not_lost_by_starting_another_in_its_folder(tmp_path, maker):
     assert (run / "last.ckpt").read_bytes() == b"a run"
 
 
+def test_what_cannot_be_resumed_is_refused_before_anything_is_touched(tmp_path, maker):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "last.ckpt").write_bytes(b"half a checkpoint")
+    network = make_network(NETWORK, 0)
+    with pytest.raises(CheckpointError, match=r"last\.ckpt cannot be read"):
+        train_keypoints(run, maker, network, config(maker), resume=True)
+
+    other = make_network(NetworkConfig(2, n_keypoints=9, decoder_channels=16, crop_size=64), 0)
+    stored = {f"network.{name}": tensor for name, tensor in other.state_dict().items()}
+    torch.save({"state_dict": stored}, run / "last.ckpt")
+    message = r"has head\.weight of shape \(2, 9, 16\), this run \(2, 8, 16\)"
+    with pytest.raises(CheckpointError, match=message):
+        train_keypoints(run, maker, network, config(maker), resume=True)
+    assert [path.name for path in run.iterdir()] == ["last.ckpt"]
+
+
 def test_wrong_labels_stop_it_before_the_first_step(tmp_path, maker, monkeypatch):
     def wrong(*args, **kwargs):
         raise LabelError("labels lie 3.00 px from the rendered surface")

@@ -76,13 +76,14 @@ def train_keypoints(
         resume: go on from ``last.ckpt`` of the run folder.
 
     Raises:
-        CheckpointError: there is nothing to resume from, or there is a run that would be lost.
+        CheckpointError: there is nothing to resume from, it is damaged or of another network;
+            or there is a run that would be lost.
         LabelError: the labels contradict what is rendered.
     """
     checkpoint = run / "last.ckpt"
-    if resume and not checkpoint.exists():
-        raise CheckpointError(f"nothing to resume: no checkpoint at {checkpoint}")
-    if checkpoint.exists() and not resume:
+    if resume:
+        _check_resumable(run, network)
+    elif checkpoint.exists():
         raise CheckpointError(f"{run} holds a run already: resume it, or choose another folder")
     error = check_labels(maker, seed=config.seed + 2)
     LOG.info("labels agree with the rendered surface to %.3f px in the median", error)
@@ -94,6 +95,25 @@ def train_keypoints(
         ckpt_path=str(checkpoint) if resume else None,
         weights_only=True,
     )
+
+
+def _check_resumable(run: Path, network: KeypointNet) -> None:
+    """Refuse what the trainer would stumble over in the middle of loading."""
+    checkpoint = run / "last.ckpt"
+    if not checkpoint.exists():
+        raise CheckpointError(f"nothing to resume: no checkpoint at {checkpoint}")
+    try:
+        stored = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+        theirs = {name: tuple(tensor.shape) for name, tensor in stored.items()}
+    except Exception as error:  # a broken file raises one of many kinds
+        raise CheckpointError(f"{checkpoint} cannot be read: {error}") from None
+    for name, tensor in network.state_dict().items():
+        shape = theirs.get(f"network.{name}")
+        if shape != tuple(tensor.shape):
+            raise CheckpointError(
+                f"{checkpoint} has {name} of shape {shape}, this run {tuple(tensor.shape)}: "
+                "resume with the options that the run began with"
+            )
 
 
 def _prepare(
