@@ -15,7 +15,7 @@ from heatpose.geometry.camera import Camera
 
 STRIDE = 4  # crop pixels per heatmap pixel
 SIGMA = 1.5  # spread of the Gaussians that the network is trained to draw, heatmap px
-WINDOW = 3.5  # half the side of the window that a position is read from, in sigmas
+WINDOW = 3.5  # half the side of the window that spread and mass are read from, in sigmas
 
 Heatmaps = NDArray[np.floating[Any]]
 
@@ -76,19 +76,19 @@ def encode(keypoints: Array, height: int, width: int, sigma: float = SIGMA) -> A
 def decode(heatmaps: Heatmaps, sigma: float = SIGMA) -> Keypoints:
     """Read the position of each keypoint to a small fraction of a pixel.
 
-    The mass in a window around the peak is averaged, once more with the window moved to where
-    that average lies. For the Gaussians of `encode` this is exact up to what lies outside.
+    The position is the top of the parabola through the logarithm of the peak and its
+    neighbours, which is exact for Gaussians (DARK: Zhang et al., 2020, equation 9). The mean of
+    a window is exact for Gaussians too, but where the network is unsure the mass leans towards
+    the middle of the object: all keypoints contract, and the object seems farther away. How
+    sure it is comes from such a window.
 
     Args:
         heatmaps: (n, h, w), each summing to 1, or all zero for 'not there'.
         sigma: spread of the Gaussians the network was trained to draw, px; sets the window.
     """
-    radius = WINDOW * sigma
-    centres = _peaks(heatmaps)
-    for _ in range(2):
-        pixels, covariances, masses = _window_moments(heatmaps, centres, radius)
-        # An empty map has no position; any whole centre serves to see that once more.
-        centres = np.where(np.isfinite(pixels), pixels, 0.0)
+    pixels = _tops(heatmaps, _peaks(heatmaps))
+    _, covariances, masses = _window_moments(heatmaps, pixels, WINDOW * sigma)
+    pixels = np.where(masses[:, None] > 0, pixels, np.nan)
     return Keypoints(pixels, covariances, masses)
 
 
@@ -111,8 +111,32 @@ def _peaks(heatmaps: Heatmaps) -> Array:
     sums = rows.copy()
     sums[:, :, 1:] += rows[:, :, :-1]
     sums[:, :, :-1] += rows[:, :, 1:]
+    sums += heatmaps  # of equal neighbourhoods, the one with the higher middle
     y, x = np.unravel_index(sums.reshape(n, height * width).argmax(axis=1), (height, width))
     return np.stack([x, y], axis=1).astype(float)
+
+
+def _tops(heatmaps: Heatmaps, peaks: Array) -> Array:
+    """Return the tops (n, 2), px, of parabolas through the logarithms around whole pixels (n, 2).
+
+    Where there is no top within a pixel (borders, flat or empty maps) the pixel stays.
+    """
+    height, width = heatmaps.shape[1:]
+    each = np.arange(len(heatmaps))[:, None, None]
+    inner = np.clip(peaks, 1, [width - 2, height - 2]).astype(int)
+    rows = inner[:, 1, None, None] + np.array([-1, 0, 1])[:, None]
+    cols = inner[:, 0, None, None] + np.array([-1, 0, 1])
+    logs = np.log(np.maximum(heatmaps[each, rows, cols].astype(float), 1e-30))  # (n, 3, 3)
+    slope_x, slope_y = (logs[:, 1, 2] - logs[:, 1, 0]) / 2, (logs[:, 2, 1] - logs[:, 0, 1]) / 2
+    xx = logs[:, 1, 0] - 2 * logs[:, 1, 1] + logs[:, 1, 2]
+    yy = logs[:, 0, 1] - 2 * logs[:, 1, 1] + logs[:, 2, 1]
+    xy = (logs[:, 2, 2] - logs[:, 2, 0] - logs[:, 0, 2] + logs[:, 0, 0]) / 4
+    determinant = xx * yy - xy**2
+    curved = (xx < 0) & (determinant > 1e-12)
+    scale = np.where(curved, determinant, 1.0)[:, None]
+    offsets = np.stack([xy * slope_y - yy * slope_x, xy * slope_x - xx * slope_y], axis=1) / scale
+    has_top = curved & (np.abs(offsets) <= 1).all(axis=1) & (inner == peaks).all(axis=1)
+    return np.where(has_top[:, None], peaks + offsets, peaks)
 
 
 def _window_moments(
