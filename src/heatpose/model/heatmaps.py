@@ -111,7 +111,7 @@ def _peaks(heatmaps: Heatmaps) -> Array:
     sums = rows.copy()
     sums[:, :, 1:] += rows[:, :, :-1]
     sums[:, :, :-1] += rows[:, :, 1:]
-    sums += heatmaps  # of equal neighbourhoods, the one with the higher middle
+    sums += heatmaps / 2  # of equal neighbourhoods, the one with the higher middle
     y, x = np.unravel_index(sums.reshape(n, height * width).argmax(axis=1), (height, width))
     return np.stack([x, y], axis=1).astype(float)
 
