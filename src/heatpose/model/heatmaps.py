@@ -116,6 +116,16 @@ def _peaks(heatmaps: Heatmaps) -> Array:
     return np.stack([x, y], axis=1).astype(float)
 
 
+def _parabola() -> Array:
+    """Return (5, 9): the slopes and curvatures x, y, xx, xy, yy that fit 3 x 3 values best."""
+    y, x = (axis.ravel() for axis in np.mgrid[-1:2, -1:2].astype(float))
+    terms = np.stack([np.ones(9), x, y, x**2 / 2, x * y, y**2 / 2], axis=1)
+    return np.linalg.pinv(terms)[1:]
+
+
+_PARABOLA = _parabola()
+
+
 def _tops(heatmaps: Heatmaps, peaks: Array) -> Array:
     """Return the tops (n, 2), px, of parabolas through the logarithms around whole pixels (n, 2).
 
@@ -126,11 +136,8 @@ def _tops(heatmaps: Heatmaps, peaks: Array) -> Array:
     inner = np.clip(peaks, 1, [width - 2, height - 2]).astype(int)
     rows = inner[:, 1, None, None] + np.array([-1, 0, 1])[:, None]
     cols = inner[:, 0, None, None] + np.array([-1, 0, 1])
-    logs = np.log(np.maximum(heatmaps[each, rows, cols].astype(float), 1e-30))  # (n, 3, 3)
-    slope_x, slope_y = (logs[:, 1, 2] - logs[:, 1, 0]) / 2, (logs[:, 2, 1] - logs[:, 0, 1]) / 2
-    xx = logs[:, 1, 0] - 2 * logs[:, 1, 1] + logs[:, 1, 2]
-    yy = logs[:, 0, 1] - 2 * logs[:, 1, 1] + logs[:, 2, 1]
-    xy = (logs[:, 2, 2] - logs[:, 2, 0] - logs[:, 0, 2] + logs[:, 0, 0]) / 4
+    logs = np.log(np.maximum(heatmaps[each, rows, cols].astype(float), 1e-30))
+    slope_x, slope_y, xx, xy, yy = (logs.reshape(-1, 9) @ _PARABOLA.T).T
     determinant = xx * yy - xy**2
     curved = (xx < 0) & (determinant > 1e-12)
     scale = np.where(curved, determinant, 1.0)[:, None]
