@@ -3,7 +3,8 @@ import onnx
 import pytest
 import torch
 
-from heatpose.export.onnx import halve_weights, trace_network
+from heatpose.errors import BundleError
+from heatpose.export.onnx import halve_weights, import_network, trace_network
 from heatpose.model.network import KeypointNet, NetworkConfig
 
 
@@ -60,3 +61,21 @@ def weights_of(network):
 def test_exporting_leaves_the_network_as_it_was(network, before, traced):
     assert network.training
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+def test_import_undoes_export(network, before, traced):
+    restored = import_network(traced, network.config).state_dict()
+    halved = import_network(halve_weights(traced), network.config).state_dict()
+    assert restored.keys() == before.keys()
+    for name, value in before.items():
+        if name.endswith("num_batches_tracked"):
+            continue
+        assert torch.equal(restored[name], value), name
+        rounded = value.half().float() if value.numel() >= 1024 else value
+        assert torch.equal(halved[name], rounded), name
+
+
+def test_a_network_of_another_kind_is_not_imported(traced):
+    other = NetworkConfig(4, 4, decoder_channels=16, crop_size=64)
+    with pytest.raises(BundleError, match=r"lacks head\.bias: it cannot be trained on"):
+        import_network(traced, other)

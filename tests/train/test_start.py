@@ -1,9 +1,14 @@
+from dataclasses import asdict
+
 import pytest
 import torch
 
 from heatpose.errors import CheckpointError
+from heatpose.export.onnx import trace_network
 from heatpose.model.network import NetworkConfig
 from heatpose.model.weights import save_network
+from heatpose.runtime.bundle import Bundle, write_bundle
+from heatpose.runtime.bundle_record import CropSettings, Provenance
 from heatpose.train.start import make_network
 
 CONFIG = NetworkConfig(n_objects=2, n_keypoints=8, decoder_channels=16, crop_size=64)
@@ -22,6 +27,34 @@ def test_weights_of_another_run_are_taken_over_at_another_crop_size(tmp_path):
     larger = NetworkConfig(n_objects=2, n_keypoints=8, decoder_channels=16, crop_size=128)
     network = make_network(larger, 9, init=tmp_path / "network.safetensors")
     assert network.config.crop_size == 128 and network.training
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name]), name
+
+
+def test_a_bundle_can_be_trained_on(tmp_path, objects):
+    other = make_network(CONFIG, 3)
+    write_bundle(
+        tmp_path / "other.heatpose",
+        Bundle(
+            name="other",
+            objects=tuple(objects),
+            crop=CropSettings(size=64, margin=1.4, stride=4, sigma=1.5),
+            network=trace_network(other),
+            provenance=Provenance(
+                heatpose="0",
+                date="2026-01-01",
+                network=asdict(CONFIG),
+                training={},
+                samples=None,
+                machine="",
+                meshes="",
+                notes="",
+            ),
+            card="",
+        ),
+    )
+    network = make_network(CONFIG, 9, init=tmp_path / "other.heatpose")
+    assert network.training
     for name, value in network.state_dict().items():
         assert torch.equal(value, other.state_dict()[name]), name
 

@@ -23,7 +23,7 @@ def keypoints(
         Path | None, typer.Option(help="ImageNet ResNet-18 under torchvision's names.")
     ] = None,
     init: Annotated[
-        Path | None, typer.Option(help="network.safetensors of another run to start from.")
+        Path | None, typer.Option(help="network.safetensors of a run, or a bundle, to start from.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from last.ckpt.")] = False,
     n_keypoints: Annotated[int, typer.Option(help="Keypoints of each object.")] = 32,

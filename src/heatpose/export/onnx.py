@@ -12,7 +12,8 @@ import torch
 from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
-from heatpose.model.network import KeypointNet, heatmaps_of
+from heatpose.errors import BundleError
+from heatpose.model.network import KeypointNet, NetworkConfig, heatmaps_of
 
 OPSET = 18
 # Smaller tensors save nothing, and batch normalisation's own must keep their digits.
@@ -57,6 +58,7 @@ def trace_network(network: KeypointNet) -> bytes:
             output_names=["heatmaps"],
             dynamic_shapes={"crops": {0: "b"}, "object_index": {0: "b"}},
             verbose=False,
+            optimize=False,  # the runtimes do it; batch norms kept apart can be trained on
         )
     assert program is not None  # the exporter of old gives None
     return bytes(program.model_proto.SerializeToString())
@@ -81,6 +83,29 @@ def halve_weights(network: bytes) -> bytes:
     model.graph.node.extend(nodes)
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
+
+
+def import_network(network: bytes, config: NetworkConfig) -> KeypointNet:
+    """Return the network that `export_network` made an ONNX file of, to train it on.
+
+    Its weights have the digits of the file: those of float16 where they were halved.
+
+    Raises:
+        BundleError: the file does not hold a network of this config.
+    """
+    restored = KeypointNet(config)
+    tensors = dict(restored.state_dict())
+    missing = {name for name in tensors if not name.endswith("num_batches_tracked")}
+    for stored in onnx.load_from_string(network).graph.initializer:
+        name = stored.name.removeprefix("network.").removesuffix(".half")
+        if name in missing and tuple(stored.dims) == tuple(tensors[name].shape):
+            values = numpy_helper.to_array(stored).astype(np.float32)
+            tensors[name] = torch.from_numpy(values)
+            missing.remove(name)
+    if missing:
+        raise BundleError(f"the bundle's network lacks {min(missing)}: it cannot be trained on")
+    restored.load_state_dict(tensors)
+    return restored
 
 
 @contextlib.contextmanager

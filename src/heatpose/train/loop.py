@@ -9,8 +9,6 @@ run/network.safetensors   the averaged weights, with their config and notes
 
 import json
 import logging
-import os
-import platform
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -24,6 +22,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from heatpose.data.samples import SampleMaker, SampleStream
 from heatpose.errors import CheckpointError
+from heatpose.evaluate.latency import machine
 from heatpose.files import write_whole
 from heatpose.model.network import KeypointNet
 from heatpose.objects.catalogue import ObjectModel, object_to_record
@@ -140,10 +139,10 @@ def _prepare(
 
 
 def describe_machine() -> str:
-    """Say what this runs on: accelerator or processor, and cores."""
+    """Say what this runs on: processor and, if there is one, accelerator."""
     if torch.cuda.is_available():
-        return f"{torch.cuda.get_device_name()}, {os.cpu_count()} cores"
-    return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+        return f"{torch.cuda.get_device_name()}, {machine()}"
+    return machine()
 
 
 def _loader(maker: SampleMaker, config: TrainConfig) -> DataLoader[dict[str, torch.Tensor]]:

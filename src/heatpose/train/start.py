@@ -9,10 +9,12 @@ import torch
 from heatpose.data.backgrounds import Backgrounds
 from heatpose.data.samples import SampleConfig, SampleMaker
 from heatpose.errors import CheckpointError
+from heatpose.export.onnx import import_network
 from heatpose.model.network import KeypointNet, NetworkConfig
 from heatpose.model.weights import load_backbone, load_network
 from heatpose.objects.catalogue import ObjectModel, read_models, read_objects
 from heatpose.objects.keypoints import Strategy
+from heatpose.runtime.bundle import read_bundle
 
 LOG = logging.getLogger(__name__)
 
@@ -51,15 +53,18 @@ def make_maker(
 def make_network(
     config: NetworkConfig, seed: int, backbone: Path | None = None, init: Path | None = None
 ) -> KeypointNet:
-    """Return a network with fresh weights, with a pretrained trunk, or with those of another run.
+    """Return a network with fresh weights, with a pretrained trunk, or with those of another.
+
+    The other one is ``network.safetensors`` of a run, or a bundle.
 
     Raises:
-        CheckpointError: a file cannot be used, or the other run's network is of another kind.
+        CheckpointError: a file cannot be used, or the other network is of another kind.
+        BundleError: a bundle cannot be used.
     """
     torch.manual_seed(seed)
     network = KeypointNet(config)
     if init is not None:
-        other, _ = load_network(init)
+        other = _other_network(init)
         for name in ("n_objects", "n_keypoints", "activation", "decoder_channels"):
             theirs, ours = getattr(other.config, name), getattr(config, name)
             if theirs != ours:
@@ -69,3 +74,10 @@ def make_network(
     elif backbone is not None:
         load_backbone(network, backbone, partial=True)
     return network.train()
+
+
+def _other_network(init: Path) -> KeypointNet:
+    if init.suffix == ".safetensors":
+        return load_network(init)[0]
+    bundle = read_bundle(init)
+    return import_network(bundle.network, NetworkConfig(**bundle.provenance.network))
