@@ -172,7 +172,7 @@ def _trainer(run: Path, maker: SampleMaker, config: TrainConfig) -> lightning.Tr
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     return lightning.Trainer(
         accelerator="auto",
-        devices="auto",
+        devices=1,
         precision="bf16-mixed" if config.bf16 else "32-true",
         max_epochs=config.epochs,
         limit_train_batches=config.steps_per_epoch,
