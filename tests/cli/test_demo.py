@@ -57,10 +57,10 @@ def test_the_demo_says_what_it_found_and_where_the_pictures_are(examples, tmp_pa
     result = CliRunner().invoke(app, ["demo", "--examples", str(examples), "--out", str(out)])
     assert result.exit_code == 0, result.output
     lines = [line.split() for line in result.output.splitlines() if line.strip()]
-    # image, ms, object, x, y, z, off by, turned by, ADD, of the diameter, score
+    # image, ms, object, x, y, z, off, turned, ADD(-S) in diameters, score
     cube = next(line for line in lines if "cube" in line)
     assert cube[0] == "000000.png"
-    assert cube[-5:] == ["7.0", "0.0", "7.0", "0.050", "0.88"]
+    assert cube[-4:] == ["7.0", "0.0", "0.050", "0.88"]
     assert [*lines[-4][:1], *lines[-4][2:]] == ["000001.png", "cube", "no", "pose"]
     assert lines[-3][0] == "brick" and lines[-3][-2] == "0.000"
     assert " ".join(lines[-2]).startswith("3 of 4 poses within 0.1 diameters of the truth")

@@ -132,17 +132,11 @@ def _table(pictures: Sequence[Picture]) -> "Table":
 
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("image", no_wrap=True)
-    table.add_column("time\nms", justify="right")
+    table.add_column("time\nms", justify="right", no_wrap=True)
     table.add_column("object", no_wrap=True)
-    for header in (
-        "x, y, z\nmm",
-        "off by\nmm",
-        "turned by\ndeg",
-        "ADD(-S)\nmm",
-        "of the\ndiameter",
-    ):
+    # In 80 columns: narrow headers, and ADD(-S) in diameters alone.
+    for header in ("x, y, z\nmm", "off\nmm", "turned\ndeg", "ADD(-S)\nof d", "score"):
         table.add_column(header, justify="right", no_wrap=True)
-    table.add_column("score", justify="right")
     for picture in pictures:
         heads = [(picture.path.name, f"{1000 * picture.seconds:.0f}")]
         heads += [("", "")] * (len(picture.found) - 1)
@@ -154,14 +148,13 @@ def _table(pictures: Sequence[Picture]) -> "Table":
 
 def _cells(one: Found) -> list[str]:
     if one.estimate is None or one.deviation is None:
-        return ["no pose", *[""] * 5]
+        return ["no pose", *[""] * 4]
     x, y, z = one.estimate.camera_from_object[:3, 3]
     off = one.deviation
     return [
         f"{x:.0f}, {y:.0f}, {z:.0f}",
         f"{off.shift:.1f}",
         f"{math.degrees(off.turn):.1f}",
-        f"{off.add:.1f}",
         f"{off.share:.3f}",
         f"{one.estimate.score:.2f}",
     ]
