@@ -50,6 +50,8 @@ def test_cad_files_are_numbered_and_their_unit_is_said(tmp_path, models):
         (["--init", "nowhere.safetensors"], "nowhere.safetensors"),
         (["--samples", "0"], "samples must be positive, got 0"),
         (["--crop-size", "100"], "crop_size must be divisible by 32, got 100"),
+        (["--n-keypoints", "0"], "0"),
+        (["--objects", "part.stl"], "models is a folder"),
         (["--upright", "2"], "upright is a share in [0, 1], got 2.0"),
     ],
 )

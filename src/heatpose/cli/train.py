@@ -69,8 +69,7 @@ def keypoints(
             sample=SampleConfig(crop_size=crop_size, views=ViewConfig(upright=upright)),
             loss=LossConfig(pose=pose_weight),
         )
-    models = find_objects(objects, unit, n_keypoints, strategy)
-    with checked_options():
+        models = find_objects(objects, unit, n_keypoints, strategy)
         network_config = NetworkConfig(
             len(models), n_keypoints=n_keypoints, activation=activation, crop_size=crop_size
         )

@@ -8,7 +8,7 @@ import torch
 
 from heatpose.data.backgrounds import Backgrounds
 from heatpose.data.samples import SampleConfig, SampleMaker
-from heatpose.errors import CheckpointError
+from heatpose.errors import CheckpointError, OptionError
 from heatpose.export.onnx import import_network
 from heatpose.model.network import KeypointNet, NetworkConfig
 from heatpose.model.weights import load_backbone, load_network
@@ -29,8 +29,12 @@ def find_objects(
 
     Raises:
         DataError: a folder or file cannot be used.
+        OptionError: a folder is given beside other paths.
     """
-    if len(paths) == 1 and paths[0].is_dir():
+    folders = [path for path in paths if path.is_dir()]
+    if folders and len(paths) > 1:
+        raise OptionError(f"give one models folder or CAD files: {folders[0]} is a folder")
+    if folders:
         models = read_models(paths[0], n_keypoints, strategy, max_symmetry_step=0.1)
     else:
         models = read_objects(paths, unit, n_keypoints, strategy)
