@@ -1,6 +1,5 @@
 """What stands behind the objects in training pictures: photographs, or textures drawn by chance."""
 
-import logging
 from pathlib import Path
 
 import cv2
@@ -8,9 +7,8 @@ import numpy as np
 
 from heatpose.data.images import read_image
 from heatpose.errors import DataError
-from heatpose.geometry.arrays import Image
+from heatpose.geometry.arrays import Array, Image
 
-LOG = logging.getLogger(__name__)
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
 GENERATED_SHARE = 0.15  # of textures drawn by chance where there are photographs
 
@@ -64,9 +62,7 @@ def generated_texture(rng: np.random.Generator, height: int, width: int) -> Imag
     return image
 
 
-def draw_shape(
-    rng: np.random.Generator, image: Image, colour: "np.ndarray[tuple[int], np.dtype[np.float64]]"
-) -> None:
+def draw_shape(rng: np.random.Generator, image: Image, colour: Array) -> None:
     """Draw a filled polygon or ellipse of one colour into an image, anywhere."""
     height, width = image.shape[:2]
     centre = rng.uniform(0, 1, 2) * [width, height]

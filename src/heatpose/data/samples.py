@@ -25,6 +25,7 @@ from heatpose.objects.catalogue import ObjectModel
 from heatpose.render.raycast import Renderer
 from heatpose.render.shading import shade
 
+ROOM = 1.3  # side of a patch over that of the whole object's crop: jittered boxes must fit
 SMOOTH_BELOW = 90  # px of a patch's side under which four rays a pixel are affordable
 
 
@@ -99,7 +100,7 @@ class SampleMaker:
         corners = _box_corners(self.objects[index])
         pixels = camera.project(transform_points(pose, corners))
         low, high = pixels.min(axis=0), pixels.max(axis=0)
-        side = int(np.ceil(1.8 * self.config.margin / 1.4 * (high - low).max()))
+        side = int(np.ceil(ROOM * self.config.margin * (high - low).max()))
         return camera.warped(1.0, (side - 1) / 2 - (low + high) / 2, side, side)
 
     def _picture(
