@@ -20,17 +20,21 @@ FLOORS = [
     {"data", "model", "solve"},
     {"runtime"},
     {"pipeline"},
-    {"train", "evaluate", "export", "studies", "draw"},
+    {"train", "evaluate", "export", "studies", "draw", "synth"},
+    {"create"},
     {"cli"},
 ]
 FLOOR_OF = {part: number for number, floor in enumerate(FLOORS) for part in floor}
 
 # Where torch may be imported before anything runs; all else works without it.
 TORCH_MODULES = {
+    "data/detection_samples.py",
     "data/samples.py",
+    "data/scene_samples.py",
     "model/network.py",
     "model/resnet.py",
     "model/weights.py",
+    "model/yolov10.py",
     "runtime/torch_predictor.py",
 }
 TORCH_PARTS = {"train", "export"}

@@ -13,11 +13,17 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 EXTRA_OF = {
+    "coacd": "synth",
     "fast_simplification": "train",
     "lightning": "train",
+    "mitsuba": "synth",
+    "mujoco": "synth",
     "onnx": "train",
     "onnxruntime": "onnx",
     "onnxscript": "train",
+    "pycocotools": "train",
+    "pyoidn": "synth",
+    "ray": "scale",
     "safetensors": "train",
     "tensorboard": "train",
     "torch": "train",
