@@ -21,7 +21,7 @@ Floats = NDArray[np.float32]
 Kind = Literal["structured_light", "stereo", "time_of_flight"]
 
 KINDS: tuple[Kind, ...] = ("structured_light", "stereo", "time_of_flight")
-GRAZING = np.radians(78.0)  # beyond it little light comes back (Nguyen et al. 2012, fig. 4 and 5)
+GRAZING = np.radians(78.0)  # beyond it little light comes back (Nguyen et al. 2012)
 LIGHT_SPEED = 299_792_458e3  # mm / s
 BLOCK = 3  # side of what stereo matches, px; devices use more, and smaller pixels
 MODULATION = 16e6  # Hz, Kinect v2's lowest: unambiguous up to 9.4 m
@@ -94,9 +94,9 @@ def _structured_light(
     """Measure as the first Kinect does.
 
     Pixels take the depth of a place nearby, sigma 0.5 px (Barron and Malik 2013; Handa et al.
-    2014, eq. 5), axial noise is Nguyen et al. 2012's, and disparities come in steps of an eighth
-    of a pixel, which makes steps of ``z^2 / (8 f b)`` in depth (Khoshelham and Elberink 2012,
-    eq. 7). The dots do not reach what the projector does not see, and dark surfaces do not
+    2014), axial noise is Nguyen et al. 2012's, and disparities come in steps of an eighth
+    of a pixel, which makes steps of ``z^2 / (8 f b)`` in depth (Khoshelham and Elberink
+    2012). The dots do not reach what the projector does not see, and dark surfaces do not
     return them.
     """
     shadow = hidden_from(depth, camera, sensor.baseline)
@@ -119,9 +119,9 @@ def _stereo(
     """Measure as a pair of cameras does that match blocks of pixels.
 
     Errors of a twelfth of a pixel in disparity, alike within a block, make errors of
-    ``z^2 / (12 f b)`` (Keselman et al. 2017, section 4.2), in steps of 1/32 px. Near things grow by
-    a pixel, half a block. What the other camera does not see has no match, and neither has what is without
-    texture (Scharstein and Szeliski 2002, section 6); a projected pattern helps in part.
+    ``z^2 / (12 f b)`` (Keselman et al. 2017), in steps of 1/32 px. Near things grow by
+    a pixel, half a block. What the other camera does not see has no match, and neither has what is
+    without texture (Scharstein and Szeliski 2002); a projected pattern helps in part.
     """
     hidden = hidden_from(depth, camera, sensor.baseline)
     near = cv2.erode(np.nan_to_num(depth, nan=np.inf), np.ones((BLOCK, BLOCK), np.uint8))
@@ -129,7 +129,7 @@ def _stereo(
     noise = cv2.blur(rng.standard_normal(depth.shape, np.float32), (BLOCK, BLOCK))
     noise = noise * (BLOCK * sensor.strength / 12)  # the mean over a block is quieter by its side
     fb = camera.fx * sensor.baseline
-    measured = quantise(fb / (fb / moved + noise), fb, sensor.strength / 32)
+    measured = quantise(np.asarray(fb / (fb / moved + noise), np.float32), fb, sensor.strength / 32)
     mean, square = cv2.blur(scattered, (9, 9)), cv2.blur(scattered**2, (9, 9))
     contrast = np.sqrt(np.maximum(square - mean**2, 0)) + 0.05 * scattered * cosine  # the pattern
     plain = contrast < 0.006 * sensor.strength * _patches(rng, depth.shape)
@@ -147,8 +147,8 @@ def _time_of_flight(
     """Measure as a modulated lamp does, by the phase of what comes back.
 
     The signal is a phasor of amplitude ``albedo cos / z^2`` whose phase is the depth. A pixel adds
-    up what its surroundings send, which makes flying pixels at edges (Sarbolandi et al. 2015,
-    section 3.3); its noise in mm grows as the amplitude falls (Lange and Seitz 2001, eq. 12),
+    up what its surroundings send, which makes flying pixels at edges (Sarbolandi et al.
+    2015); its noise in mm grows as the amplitude falls (Lange and Seitz 2001),
     1.5 mm for half of the light from one metre. In concave corners light takes a way round, and
     they look farther (Fuchs 2010); here by a tenth of how deep they lie in their surroundings.
     """
@@ -167,7 +167,7 @@ def _time_of_flight(
 
 
 def axial_noise(depth: Depth, angle: Floats) -> Floats:
-    """Return the first Kinect's sigma along z, mm (Nguyen et al. 2012, eq. 3, in mm).
+    """Return the first Kinect's sigma along z, mm (Nguyen et al. 2012, there in metres).
 
     Args:
         depth: (h, w), mm.

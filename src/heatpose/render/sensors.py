@@ -74,7 +74,7 @@ def photograph(
 def vignette(light: Floats, field_of_view: float) -> Floats:
     """Darken the corners by the fourth power of the cosine of the angle to the axis.
 
-    The natural vignetting of a thin lens (e.g. Szeliski, Computer Vision, 2nd ed., eq. 2.103).
+    The natural vignetting of a thin lens (Szeliski, Computer Vision, section 2.2).
 
     Args:
         light: (h, w, 3), linear.
@@ -137,7 +137,7 @@ def add_sensor_noise(
     """Add shot and read noise, then clip at an empty and a full well.
 
     Poisson-Gaussian noise with its Poisson part as a normal of the same variance: a pixel of
-    expectation y has variance ``gain * y + read_noise ** 2`` (Foi et al. 2008, eq. 3 and 4).
+    expectation y has variance ``gain * y + read_noise ** 2`` (Foi et al. 2008).
 
     Args:
         rng: draws the noise.
