@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +15,13 @@ from heatpose.geometry.arrays import Array, Image
 from heatpose.geometry.camera import Camera
 from heatpose.model.heatmaps import SIGMA, Keypoints, decode, keypoints_in_crop
 from heatpose.objects.catalogue import ObjectModel
+from heatpose.runtime.bundle import Bundle, read_bundle
 from heatpose.runtime.predictor import Backend, KeypointPredictor, Precision, open_predictor
 from heatpose.solve.pnp import solve_pnp
 from heatpose.types import Detection, Observation, PoseEstimate
 
-if TYPE_CHECKING:
-    from heatpose.runtime.bundle import Bundle
-
 Detector = Callable[[Observation], Sequence[Detection]]
-STAGES = ("crop", "network", "decode", "solve")
+STAGES = ("detect", "crop", "network", "decode", "solve")
 
 # Largest reprojection error of an inlier over the side of the crop: 2.5 heatmap pixels of 64.
 MAX_ERROR = 10 / 256
@@ -35,8 +34,8 @@ def _untimed(stage: str) -> AbstractContextManager[object]:
 class PoseEstimator:
     """Finds the poses of known objects in images.
 
-        estimator = PoseEstimator.from_bundle(read_bundle(Path("lmo.heatpose")))
-        for estimate in estimator(Observation(image, camera), detections):
+        estimator = PoseEstimator.load(Path("lmo.heatpose"))
+        for estimate in estimator(Observation(image, camera)):
             print(estimate.object_id, estimate.camera_from_object, estimate.score)
 
     Attributes:
@@ -74,16 +73,48 @@ class PoseEstimator:
         self._index = {object_id: index for index, object_id in enumerate(self.objects)}
 
     @classmethod
+    def load(cls, path: Path, **options: Any) -> "PoseEstimator":
+        """Build from the file of a bundle, with the options of `from_bundle`.
+
+        Raises:
+            BundleError: the bundle cannot be used.
+        """
+        return cls.from_bundle(read_bundle(path), **options)
+
+    @classmethod
     def from_bundle(
         cls,
-        bundle: "Bundle",
+        bundle: Bundle,
         *,
         backend: Backend = "openvino",
         threads: int | None = None,
         precision: Precision | None = None,
+        threshold: float | None = None,
         detector: Detector | None = None,
     ) -> "PoseEstimator":
-        """Build from what `read_bundle` gives; `open_predictor` explains the other options."""
+        """Build from what `read_bundle` gives.
+
+        Args:
+            bundle: networks and objects.
+            backend: what runs the networks; `open_predictor` explains this and the next two.
+            threads: how many they may use.
+            precision: what they compute in.
+            threshold: score from which on a detection counts; by default what the bundle says.
+            detector: takes the place of the bundle's.
+        """
+        if detector is None and bundle.detector is not None:
+            from heatpose.runtime.detector import ObjectDetector
+
+            settings = bundle.detector.settings
+            detector = ObjectDetector(
+                bundle.detector.network,
+                settings.object_ids,
+                image_size=settings.image_size,
+                threshold=settings.threshold if threshold is None else threshold,
+                backend=backend,
+                threads=threads,
+                precision=precision,
+            )
         return cls(
             open_predictor(bundle.network, backend, threads=threads, precision=precision),
             bundle.objects,
@@ -108,12 +139,10 @@ class PoseEstimator:
             boxes are in px of the undistorted image.
 
         Raises:
-            UnknownObjectError: a detection is of an object that the network does not know.
+            UnknownObjectError: a given detection is of an object that the network does not know.
         """
         if detections is None:
-            if self.detector is None:
-                raise ValueError("detections must be given where there is no detector")
-            detections = self.detector(observation)
+            detections = self.detect(observation)
         self._check_known(detections)
         if not detections:
             return []
@@ -129,6 +158,18 @@ class PoseEstimator:
             each = zip(detections, keypoints, cameras, strict=True)
             estimates = [self.solve(*one, observation.camera) for one in each]
         return sorted((e for e in estimates if e), key=lambda e: e.score, reverse=True)
+
+    def detect(self, observation: Observation) -> list[Detection]:
+        """Ask the detector where known objects are, px of the image as it was taken, best first.
+
+        A detector may know objects that the keypoint network does not: here, and nowhere else,
+        those are passed over.
+        """
+        if self.detector is None:
+            raise ValueError("detections must be given where there is no detector")
+        with self.timed("detect"):
+            found = self.detector(observation)
+        return [one for one in found if one.object_id in self.objects]
 
     def _check_known(self, detections: Sequence[Detection]) -> None:
         for found in detections:

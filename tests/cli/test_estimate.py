@@ -34,7 +34,7 @@ def test_the_poses_in_images_are_found_written_and_drawn(toys):
     assert result.exit_code == 0, result.output
     out = toys.folder / "out"
     assert result.stdout == (
-        f"2 poses of 2 boxes in 2 images: {out}/ (poses.json, results.csv, overlays/)\n"
+        f"2 poses of 2 boxes in 2 images: {out}/ (overlays/, poses.json, results.csv)\n"
     )
     assert left_behind(toys) == [
         "overlays",

@@ -172,7 +172,7 @@ def test_an_archive_of_other_things_is_no_bundle(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda r: r.update(format=2), "format 2, newer than the 1"),
+        (lambda r: r.update(format=3), "format 3, newer than the 2"),
         (lambda r: r["crop"].update(size=100), "crop.size"),
         (lambda r: r.pop("name"), "name: Field required"),
         (lambda r: r.update(extra=1), "extra"),

@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from heatpose.cli.estimate import Runtime
+from heatpose.cli.estimator import (
+    DetectorObjectsOption,
+    DetectorOption,
+    Runtime,
+    RuntimeOption,
+    ThresholdOption,
+    open_estimator,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,7 +23,15 @@ if TYPE_CHECKING:
 def bench(
     bundle: Annotated[Path, typer.Option(help="Bundle that `heatpose export` wrote.")],
     dataset: Annotated[Path, typer.Option(help="BOP data set whose targets are estimated.")],
-    boxes: Annotated[Path, typer.Option(help="Detections in the form of the BOP challenge.")],
+    boxes: Annotated[
+        Path | None,
+        typer.Option(
+            help="Detections in the form of the BOP challenge; without them the detector is timed."
+        ),
+    ] = None,
+    detector: DetectorOption = None,
+    detector_objects: DetectorObjectsOption = None,
+    threshold: ThresholdOption = None,
     split: Annotated[str, typer.Option(help="Folder of the data set's scenes.")] = "test",
     targets: Annotated[
         str | None,
@@ -25,11 +40,11 @@ def bench(
     known_only: Annotated[
         bool, typer.Option("--known-only", help="Pass over objects that the bundle does not know.")
     ] = False,
-    runtime: Annotated[Runtime, typer.Option(help="What runs the network.")] = Runtime.openvino,
+    runtime: RuntimeOption = Runtime.openvino,
     threads: Annotated[int, typer.Option(min=1, help="Processor threads.")] = 2,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Time every stage from an image to the poses of all its boxes, over the frames of a data set.
+    """Time every stage from an image to the poses in it, over the frames of a data set.
 
     The total is from the image in memory to all poses; reading the file is listed apart.
     """
@@ -41,14 +56,21 @@ def bench(
     from heatpose.data.bop import BopDataset
     from heatpose.data.frames import frames_of_targets
     from heatpose.evaluate.latency import measure
-    from heatpose.pipeline import PoseEstimator
     from heatpose.runtime.bundle import read_bundle
 
     contents = read_bundle(bundle)
     known = [one.object_id for one in contents.objects]
     data = BopDataset(dataset, split, targets)
     frames = frames_of_targets(data, boxes, known, known_only=known_only)
-    estimator = PoseEstimator.from_bundle(contents, backend=runtime.value, threads=threads)
+    estimator = open_estimator(
+        contents,
+        boxes=boxes,
+        detector=detector,
+        detector_objects=detector_objects,
+        threshold=threshold,
+        runtime=runtime,
+        threads=threads,
+    )
     screen = Console(stderr=True)
     latency = measure(
         estimator,

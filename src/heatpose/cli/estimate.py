@@ -4,12 +4,20 @@ import contextlib
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from heatpose.cli.estimator import (
+    TARGETS_THRESHOLD,
+    DetectorObjectsOption,
+    DetectorOption,
+    Runtime,
+    RuntimeOption,
+    ThresholdOption,
+    open_estimator,
+)
 from heatpose.errors import DataError
 
 if TYPE_CHECKING:
@@ -17,29 +25,27 @@ if TYPE_CHECKING:
     from heatpose.data.poses import FramePoses
     from heatpose.draw.overlay import Overlay
     from heatpose.pipeline import PoseEstimator
-
-
-class Runtime(StrEnum):
-    """What runs the network."""
-
-    openvino = "openvino"
-    onnxruntime = "onnxruntime"
+    from heatpose.types import Observation
 
 
 BOXES = (
-    'Where objects are. For images: JSON, {"table.jpg": [{"object_id": 5, "box": [left, top, '
-    'right, bottom], "score": 0.97}]}, px. For images of a data set: the list of detections of '
+    "Where objects are; without it the bundle's detector is asked. For images: JSON, "
+    '{"table.jpg": [{"object_id": 5, "box": [left, top, right, bottom], "score": 0.97}]}, px. '
+    "For images of a data set: the list of detections of "
     "the BOP challenge (scene_id, image_id, category_id, bbox as x, y, width, height, score)."
 )
 
 
 def estimate(
     bundle: Annotated[Path, typer.Option(help="Bundle that `heatpose export` wrote.")],
-    boxes: Annotated[Path, typer.Option(help=BOXES)],
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
     images: Annotated[
         list[Path] | None, typer.Argument(help="Image files, and folders of image files.")
     ] = None,
+    boxes: Annotated[Path | None, typer.Option(help=BOXES)] = None,
+    detector: DetectorOption = None,
+    detector_objects: DetectorObjectsOption = None,
+    threshold: ThresholdOption = None,
     camera: Annotated[
         Path | None,
         typer.Option(help="Camera of the images: BOP camera.json, or a file with a matrix K."),
@@ -59,23 +65,26 @@ def estimate(
     known_only: Annotated[
         bool, typer.Option("--known-only", help="Pass over objects that the bundle does not know.")
     ] = False,
-    runtime: Annotated[Runtime, typer.Option(help="What runs the network.")] = Runtime.openvino,
+    runtime: RuntimeOption = Runtime.openvino,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Processor threads.", show_default="all")
     ] = None,
 ) -> None:
     """Estimate the poses of objects in images, or of the targets of a BOP data set.
 
-    Writes poses.json, BOP's results.csv (its time is seconds an image, boxes given) and
-    overlays/ with a picture for each image: model outline, axes (x red, y green, z blue),
-    keypoints (green dots agree with the pose, red crosses do not), name and score.
+    Writes poses.json, BOP's results.csv (its time is seconds an image, the detector included
+    where there are no boxes), detections.json with all that the detector found, and overlays/
+    with a picture for each image: model outline, axes (x red, y green, z blue), keypoints (green
+    dots agree with the pose, red crosses do not), name and score.
+
+    The detections' threshold is by default the bundle's, and 0.01 with a data set: each target
+    takes the best detections of its object, as many as it has instances.
     """
     from heatpose.data.bop import BopDataset
     from heatpose.data.frames import frames_of_images, frames_of_targets
-    from heatpose.data.poses import write_poses
+    from heatpose.data.poses import write_found, write_poses
     from heatpose.data.results import write_results
     from heatpose.draw.overlay import Overlay
-    from heatpose.pipeline import PoseEstimator
     from heatpose.runtime.bundle import read_bundle
 
     contents = read_bundle(bundle)
@@ -87,7 +96,17 @@ def estimate(
         frames = frames_of_images(images, camera, boxes, known, known_only=known_only)
     else:
         raise typer.BadParameter("give IMAGES and --camera, or --dataset")
-    estimator = PoseEstimator.from_bundle(contents, backend=runtime.value, threads=threads)
+    if dataset is not None and boxes is None and threshold is None:
+        threshold = TARGETS_THRESHOLD
+    estimator = open_estimator(
+        contents,
+        boxes=boxes,
+        detector=detector,
+        detector_objects=detector_objects,
+        threshold=threshold,
+        runtime=runtime,
+        threads=threads,
+    )
 
     with _whole_folder(out) as folder:
         drawing = Overlay(contents.objects) if overlays else None
@@ -95,12 +114,13 @@ def estimate(
         names = {one.object_id: one.name for one in contents.objects}
         write_poses(folder / "poses.json", found, names, contents.identity)
         write_results(folder / "results.csv", [r for one in found for r in one.results()])
-    n_boxes = sum(len(frame.detections) for frame in frames)
+        if boxes is None:
+            write_found(folder / "detections.json", found)
+        written = sorted(f"{p.name}/" if p.is_dir() else p.name for p in folder.iterdir())
+    n_boxes = sum(len(one.boxes) for one in found)
     n_poses = sum(len(one.estimates) for one in found)
-    pictures = ", overlays/" if overlays else ""
     typer.echo(
-        f"{n_poses} poses of {n_boxes} boxes in {len(frames)} images: "
-        f"{out}/ (poses.json, results.csv{pictures})"
+        f"{n_poses} poses of {n_boxes} boxes in {len(frames)} images: {out}/ ({', '.join(written)})"
     )
 
 
@@ -115,7 +135,6 @@ def _estimated(
     from rich.progress import track
 
     from heatpose.data.images import undistort, write_image
-    from heatpose.data.poses import FramePoses
 
     if drawing is not None:
         pictures.mkdir()
@@ -124,12 +143,27 @@ def _estimated(
         frames, "estimating", console=screen, transient=True, disable=not screen.is_terminal
     ):
         observation = frame.read()
-        start = time.perf_counter()
-        estimates = estimator(observation, frame.detections)
-        yield FramePoses(frame, tuple(estimates), time.perf_counter() - start)
+        found = _poses_in(observation, frame, estimator)
+        yield found
         if drawing is not None:
-            picture = drawing.draw(undistort(observation), estimates)
+            picture = drawing.draw(undistort(observation), found.estimates)
             write_image(pictures / f"{frame.scene_id:06d}_{frame.image_id:06d}.jpg", picture)
+
+
+def _poses_in(
+    observation: "Observation", frame: "Frame", estimator: "PoseEstimator"
+) -> "FramePoses":
+    """Find what is asked for in one frame: detections given or found, the best chosen, posed."""
+    from heatpose.data.poses import FramePoses
+
+    start = time.perf_counter()
+    given = frame.detections
+    detections = tuple(estimator.detect(observation)) if given is None else given
+    detected = time.perf_counter()
+    boxes = tuple(frame.choose(detections))
+    estimates = tuple(estimator(observation, boxes))
+    end = time.perf_counter()
+    return FramePoses(frame, estimates, end - start, boxes, detections, detected - start)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """Images on disk with their cameras and boxes: what poses are estimated from."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -20,9 +20,15 @@ class Frame:
 
     path: Path
     camera: Camera
-    detections: tuple[Detection, ...]
+    detections: tuple[Detection, ...] | None  # None where a detector is to be asked
     scene_id: int  # as BOP results files number images
     image_id: int
+    wanted: Mapping[int, int] | None = None  # instances by object id; None: all that are there
+
+    @property
+    def ids(self) -> tuple[int, int]:
+        """Scene and image id."""
+        return self.scene_id, self.image_id
 
     def read(self) -> Observation:
         """Read the image.
@@ -39,11 +45,21 @@ class Frame:
             )
         return Observation(image, self.camera)
 
+    def choose(self, found: Iterable[Detection]) -> list[Detection]:
+        """Return the best detections of each object, as many as are wanted of it."""
+        best = sorted(found, key=lambda one: one.score, reverse=True)
+        if self.wanted is None:
+            return best
+        chosen: list[Detection] = []
+        for object_id, instances in self.wanted.items():
+            chosen += [one for one in best if one.object_id == object_id][:instances]
+        return chosen
+
 
 def frames_of_images(
     images: Sequence[Path],
     camera_file: Path,
-    boxes_file: Path,
+    boxes_file: Path | None,
     known: Collection[int],
     *,
     known_only: bool = False,
@@ -56,7 +72,7 @@ def frames_of_images(
     Args:
         images: files, and folders that stand for the image files directly in them.
         camera_file: the camera; it need not say the size of the images.
-        boxes_file: what `read_boxes` reads.
+        boxes_file: what `read_boxes` reads; None where a detector is to be asked.
         known: ids of the objects that can be estimated.
         known_only: pass over boxes of other objects.
 
@@ -71,17 +87,19 @@ def frames_of_images(
         return read_camera(camera_file, size)
 
     cameras = [camera_for(image_size(path)) for path in paths]
-    boxes = read_boxes(boxes_file, paths)
-    if not known_only:
-        _refuse_unknown(boxes_file, (d.object_id for found in boxes.values() for d in found), known)
+    boxes = _known_boxes(boxes_file, paths, known, known_only) if boxes_file else {}
     return [
-        Frame(path, camera, tuple(d for d in boxes[path] if d.object_id in known), *ids)
+        Frame(path, camera, boxes.get(path), *ids)
         for path, camera, ids in zip(paths, cameras, _bop_ids(paths), strict=True)
     ]
 
 
 def frames_of_targets(
-    dataset: BopDataset, boxes_file: Path, known: Collection[int], *, known_only: bool = False
+    dataset: BopDataset,
+    boxes_file: Path | None,
+    known: Collection[int],
+    *,
+    known_only: bool = False,
 ) -> list[Frame]:
     """Look at the images that a BOP data set has targets in.
 
@@ -90,7 +108,8 @@ def frames_of_targets(
 
     Args:
         dataset: with its targets, cameras and images.
-        boxes_file: detections in the form of the BOP challenge.
+        boxes_file: detections in the form of the BOP challenge; None where a detector is to be
+            asked, whose detections `Frame.choose` chooses from in the same way.
         known: ids of the objects that can be estimated.
         known_only: pass over targets of other objects.
 
@@ -99,20 +118,41 @@ def frames_of_targets(
         UnknownObjectError: a target is another object, and that is not to be passed over. Boxes
             may be of any: detectors find more than is asked for.
     """
-    found = read_detections(boxes_file)
     targets = dataset.targets()
     if not known_only:
         _refuse_unknown(
             dataset.root / dataset.targets_file, (target.object_id for target in targets), known
         )
-    detections: dict[tuple[int, int], list[Detection]] = {}
+    wanted: dict[tuple[int, int], dict[int, int]] = {}
     for scene_id, image_id, object_id, instances in targets:
-        best = _best(found, (scene_id, image_id), object_id, instances)
-        detections.setdefault((scene_id, image_id), []).extend(best if object_id in known else [])
-    return [
-        Frame(dataset.image_path(*key), dataset.camera(*key), tuple(best), *key)
-        for key, best in sorted(detections.items(), key=lambda item: item[0])
+        of_image = wanted.setdefault((scene_id, image_id), {})
+        if object_id in known:
+            of_image[object_id] = instances
+    frames = [
+        Frame(dataset.image_path(*key), dataset.camera(*key), None, *key, objects)
+        for key, objects in sorted(wanted.items(), key=lambda item: item[0])
     ]
+    return frames if boxes_file is None else _with_boxes(frames, read_detections(boxes_file))
+
+
+def _with_boxes(
+    frames: Iterable[Frame], found: Mapping[tuple[int, int], list[Detection]]
+) -> list[Frame]:
+    """Give each frame the best of what was found in it."""
+    return [
+        replace(frame, detections=tuple(frame.choose(found.get(frame.ids, [])))) for frame in frames
+    ]
+
+
+def _known_boxes(
+    file: Path, paths: Sequence[Path], known: Collection[int], known_only: bool
+) -> dict[Path, tuple[Detection, ...]]:
+    boxes = read_boxes(file, paths)
+    if not known_only:
+        _refuse_unknown(file, (one.object_id for found in boxes.values() for one in found), known)
+    return {
+        path: tuple(one for one in found if one.object_id in known) for path, found in boxes.items()
+    }
 
 
 def _refuse_unknown(file: Path, object_ids: Iterable[int], known: Collection[int]) -> None:
@@ -121,17 +161,6 @@ def _refuse_unknown(file: Path, object_ids: Iterable[int], known: Collection[int
             raise UnknownObjectError(
                 f"{file} asks for object {object_id}, but the bundle knows {sorted(known)}"
             )
-
-
-def _best(
-    found: Mapping[tuple[int, int], list[Detection]],
-    key: tuple[int, int],
-    object_id: int,
-    count: int,
-) -> list[Detection]:
-    """Return the detections of an object with the highest scores."""
-    those = [one for one in found.get(key, []) if one.object_id == object_id]
-    return sorted(those, key=lambda one: one.score, reverse=True)[:count]
 
 
 def _image_files(path: Path) -> list[Path]:

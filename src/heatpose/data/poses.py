@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from heatpose.data.bop_files import write_detections
 from heatpose.data.fields import write_json
 from heatpose.data.frames import Frame
 from heatpose.data.results import Result
-from heatpose.types import PoseEstimate
+from heatpose.types import Detection, PoseEstimate
 
 FORMAT = 1
 
@@ -33,6 +34,9 @@ class FramePoses:
     frame: Frame
     estimates: tuple[PoseEstimate, ...]
     seconds: float  # from the image to all its poses
+    boxes: tuple[Detection, ...]  # that poses were looked for in
+    detections: tuple[Detection, ...]  # all that was known or found; boxes are of these
+    detect_seconds: float  # that the detector took of the seconds
 
     def results(self) -> list[Result]:
         """Return the poses as the BOP challenge wants them."""
@@ -62,6 +66,12 @@ def write_poses(
     """
     images = [_frame_record(found, names) for found in frames]
     write_json(path, {"format": FORMAT, "bundle": bundle, "images": images})
+
+
+def write_found(path: Path, frames: Sequence[FramePoses]) -> None:
+    """Write all that a detector found, in the form of the BOP challenge, whole or not at all."""
+    seconds = float(np.mean([one.detect_seconds for one in frames])) if frames else -1.0
+    write_detections(path, {one.frame.ids: one.detections for one in frames}, seconds)
 
 
 def _frame_record(found: FramePoses, names: Mapping[int, str]) -> dict[str, Any]:

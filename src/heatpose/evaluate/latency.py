@@ -31,7 +31,7 @@ class Times:
 class Latency:
     """What was measured, over the frames that were counted."""
 
-    stages: dict[str, Times]  # read, then STAGES, then total: all but reading
+    stages: dict[str, Times]  # read, those of STAGES that ran, total: all but reading
     n_frames: int
     poses_per_frame: float  # median
     threads: int
@@ -62,18 +62,19 @@ def measure(
     threads: int,
     progress: Callable[[Iterable[Frame]], Iterable[Frame]] = iter,
 ) -> Latency:
-    """Estimate the poses of all frames that have detections, and time every stage.
+    """Estimate the poses in all frames and time every stage.
 
     Args:
-        estimator: what is timed; its predictor should be limited to ``threads`` already.
-        frames: which images, with their detections.
+        estimator: what is timed; its networks should be limited to ``threads`` already.
+        frames: which images. Where their detections are given, those that have none are left
+            out; else the estimator's detector is asked.
         threads: that OpenCV may use.
         progress: goes through the frames and may say how far it is.
 
     Raises:
-        DataError: a frame cannot be read, or none has detections.
+        DataError: a frame cannot be read, or there is none to count.
     """
-    counted = [frame for frame in frames if frame.detections]
+    counted = [frame for frame in frames if frame.detections is None or frame.detections]
     if not counted:
         raise DataError("there is nothing to time: no frame has boxes")
     watch, n_poses = Stopwatch(), []
@@ -91,7 +92,8 @@ def measure(
     finally:
         estimator.timed = before[0]
         cv2.setNumThreads(before[1])
-    stages = {name: _times(watch.milliseconds[name]) for name in ("read", *STAGES, "total")}
+    names = [name for name in ("read", *STAGES, "total") if name in watch.milliseconds]
+    stages = {name: _times(watch.milliseconds[name]) for name in names}
     return Latency(stages, len(counted), float(np.median(n_poses)), threads, machine())
 
 

@@ -3,9 +3,10 @@
 NAME.heatpose is the folder zipped. It holds
 
     bundle.json       objects, crop settings, provenance, SHA-256 of each file (bundle_record.py)
-    keypoints.onnx    the network
+    keypoints.onnx    the keypoint network
+    detector.onnx     the detector, in bundles that find objects by themselves
     models/*.ply      small meshes of the objects, for pictures
-    card.md           what the network is, for people
+    card.md           what the networks are, for people
 """
 
 import tempfile
@@ -19,9 +20,11 @@ from heatpose.objects.mesh import write_mesh
 from heatpose.runtime.bundle_files import RECORD, opened, write_files
 from heatpose.runtime.bundle_record import (
     CARD,
+    DETECTOR,
     NETWORK,
     BundleRecord,
     CropSettings,
+    DetectorSettings,
     ObjectRecord,
     Provenance,
     decode_record,
@@ -31,15 +34,27 @@ from heatpose.runtime.bundle_record import (
 
 
 @dataclass(frozen=True, eq=False)
+class BundledDetector:
+    """A trained detector and what it takes to use it."""
+
+    network: bytes  # ONNX
+    settings: DetectorSettings
+
+
+@dataclass(frozen=True, eq=False)
 class Bundle:
-    """A trained network and the objects it knows."""
+    """A trained keypoint network, the objects it knows, and maybe a detector that finds them.
+
+    The detector may know other objects too, or lack some.
+    """
 
     name: str
     objects: tuple[ObjectModel, ...]  # in the order of the network's object_index
     crop: CropSettings
-    network: bytes  # ONNX
+    network: bytes  # ONNX, the keypoint network
     provenance: Provenance
     card: str  # Markdown
+    detector: BundledDetector | None = None
 
     def __post_init__(self) -> None:
         counts = {len(one.keypoints) for one in self.objects}
@@ -51,8 +66,9 @@ class Bundle:
 
     @property
     def identity(self) -> str:
-        """The name and the start of the network's SHA-256: what results are marked with."""
-        return f"{self.name} {sha256(self.network)[:12]}"
+        """The name and the start of the networks' SHA-256: what results are marked with."""
+        detector = self.detector.network if self.detector else b""
+        return f"{self.name} {sha256(self.network + detector)[:12]}"
 
 
 def write_bundle(path: Path, bundle: Bundle) -> None:
@@ -85,6 +101,7 @@ def read_bundle(path: Path) -> Bundle:
             network=files[NETWORK],
             provenance=record.provenance,
             card=files[CARD].decode(),
+            detector=BundledDetector(files[DETECTOR], record.detector) if record.detector else None,
         )
     except (DataError, ValueError) as error:
         raise BundleError(f"{path} cannot be used: {error}") from error
@@ -94,6 +111,8 @@ def _encode(bundle: Bundle) -> dict[str, bytes]:
     """Return the content of each file of a bundle, bundle.json first."""
     meshes = {f"models/obj_{one.object_id:06d}.ply": one for one in bundle.objects}
     files = {CARD: bundle.card.encode(), NETWORK: bundle.network}
+    if bundle.detector is not None:
+        files[DETECTOR] = bundle.detector.network
     with tempfile.TemporaryDirectory() as folder:
         for name, model in meshes.items():
             if model.mesh.texture is not None:
@@ -107,6 +126,7 @@ def _encode(bundle: Bundle) -> dict[str, bytes]:
             for name, model in meshes.items()
         ],
         crop=bundle.crop,
+        detector=bundle.detector.settings if bundle.detector else None,
         provenance=bundle.provenance,
         files={name: sha256(content) for name, content in files.items()},
     )

@@ -13,9 +13,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from heatpose.errors import BundleError
 
-FORMAT = 1  # of bundle.json; a reader refuses a newer one
+FORMAT = 2  # of bundle.json; a reader refuses a newer one. Format 1 knew no detector
 NO_CHECKSUM = "0" * 64
 NETWORK, CARD = "keypoints.onnx", "card.md"  # every bundle has these
+DETECTOR = "detector.onnx"  # and some have this
 
 
 def _check_is_inside(name: str) -> str:
@@ -63,6 +64,26 @@ class Provenance(_Record):
     notes: str
 
 
+class DetectorSettings(_Record):
+    """What the detector finds, how it wants its images, and where it comes from."""
+
+    object_ids: list[int] = Field(min_length=1)  # in the order of the network's classes
+    image_size: int = Field(gt=0, multiple_of=32)  # side of the square it looks at, px
+    threshold: float = Field(ge=0, le=1)  # score from which on a detection counts
+    weights: str  # how they are stored: float16 or int8
+    network: dict[str, Any]  # configuration of the network
+    training: dict[str, Any]  # configuration of the training, {} where there was none
+    samples: int | None  # that it was trained on
+    datasets: list[str]  # names of those they came from
+    machine: str  # that trained
+
+    @model_validator(mode="after")
+    def _has_classes_that_differ(self) -> "DetectorSettings":
+        if len(set(self.object_ids)) < len(self.object_ids):
+            raise ValueError(f"object_ids of the detector must differ, got {self.object_ids}")
+        return self
+
+
 class BundleRecord(_Record):
     """The whole bundle.json."""
 
@@ -71,12 +92,16 @@ class BundleRecord(_Record):
     name: str
     objects: list[ObjectRecord] = Field(min_length=1)
     crop: CropSettings
+    detector: DetectorSettings | None = None  # None where boxes must come from elsewhere
     provenance: Provenance
     files: dict[FileName, Digest]  # SHA-256 of every other file
 
     @model_validator(mode="after")
     def _is_complete(self) -> "BundleRecord":
-        missing = {NETWORK, CARD, *(one.mesh for one in self.objects)} - self.files.keys()
+        needed = {NETWORK, CARD, *(one.mesh for one in self.objects)}
+        if self.detector is not None:
+            needed.add(DETECTOR)
+        missing = needed - self.files.keys()
         if missing:
             raise ValueError(f"files lacks {', '.join(sorted(missing))}")
         return self

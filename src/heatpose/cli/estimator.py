@@ -1,0 +1,100 @@
+"""The pipeline as commands open it: what runs it, and where its boxes come from."""
+
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from heatpose.errors import DataError, OptionError
+
+if TYPE_CHECKING:
+    from heatpose.pipeline import PoseEstimator
+    from heatpose.runtime.bundle import Bundle
+    from heatpose.runtime.detector import ObjectDetector
+
+# With targets given, each takes the best detections of its object however unsure they are.
+TARGETS_THRESHOLD = 0.01
+
+
+class Runtime(StrEnum):
+    """What runs the networks."""
+
+    openvino = "openvino"
+    onnxruntime = "onnxruntime"
+
+
+RuntimeOption = Annotated[Runtime, typer.Option(help="What runs the networks.")]
+DetectorOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Detector to use instead of the bundle's: ONNX, one image in, (n, 6) out: left, top, "
+        "right, bottom in px of its input, score, class."
+    ),
+]
+DetectorObjectsOption = Annotated[
+    str | None,
+    typer.Option(help="Object ids in the order of that detector's classes, as in 1,5,6."),
+]
+ThresholdOption = Annotated[
+    float | None, typer.Option(min=0, max=1, help="Score from which on a detection counts.")
+]
+
+
+def open_estimator(
+    bundle: "Bundle",
+    *,
+    boxes: Path | None,
+    detector: Path | None,
+    detector_objects: str | None,
+    threshold: float | None,
+    runtime: Runtime,
+    threads: int | None,
+) -> "PoseEstimator":
+    """Open the pipeline of a bundle, with a detector where no file has the boxes.
+
+    Raises:
+        OptionError: options contradict each other, or nothing says where objects are.
+        DataError: the detector's file cannot be used.
+    """
+    from heatpose.pipeline import PoseEstimator
+
+    if (detector is None) != (detector_objects is None):
+        raise OptionError("--detector and --detector-objects go together")
+    if boxes is not None and (detector is not None or threshold is not None):
+        raise OptionError("--detector and --threshold say nothing where --boxes has the detections")
+    options = {"backend": runtime.value, "threads": threads}
+    if boxes is not None:  # the bundle's detector, if it has one, need not be loaded
+        return PoseEstimator.from_bundle(replace(bundle, detector=None), **options)
+    if detector is not None and detector_objects is not None:
+        ids = _object_ids(detector_objects)
+        foreign = _open_detector(detector, ids, threshold, runtime, threads)
+        return PoseEstimator.from_bundle(bundle, detector=foreign, **options)
+    if bundle.detector is None:
+        raise OptionError(
+            f"the bundle {bundle.name} holds no detector: say where objects are with --boxes, "
+            "or give a detector with --detector"
+        )
+    return PoseEstimator.from_bundle(bundle, threshold=threshold, **options)
+
+
+def _open_detector(
+    path: Path, ids: list[int], threshold: float | None, runtime: Runtime, threads: int | None
+) -> "ObjectDetector":
+    from heatpose.runtime.detector import ObjectDetector
+
+    try:
+        network = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from None
+    options = {} if threshold is None else {"threshold": threshold}
+    return ObjectDetector(network, ids, backend=runtime.value, threads=threads, **options)
+
+
+def _object_ids(text: str) -> list[int]:
+    """Read ``1,5,6``."""
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isdecimal() for word in words) or len(set(words)) < len(words):
+        raise OptionError(f"--detector-objects must be ids as in 1,5,6, got {text!r}")
+    return [int(word) for word in words]
