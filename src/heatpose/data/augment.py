@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from heatpose.data.backgrounds import Backgrounds
-from heatpose.geometry.arrays import Image
+from heatpose.geometry.arrays import Array, Image
 
 
 def degrade(rng: np.random.Generator, image: Image) -> Image:
@@ -81,9 +81,14 @@ def cut_out(rng: np.random.Generator, image: Image, backgrounds: Backgrounds) ->
         mask = np.zeros((height, width), np.uint8)
         centre = rng.uniform(0.1, 0.9, 2) * [width, height]
         radii = rng.uniform(0.04, 0.2, 2) * min(height, width)
-        angles = np.sort(rng.uniform(0, 2 * np.pi, rng.integers(3, 8)))
-        outline = centre + radii * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-        cv2.fillPoly(mask, [outline.astype(np.int32)], (1,))
+        cv2.fillPoly(mask, [random_outline(rng, centre, radii).astype(np.int32)], (1,))
         piece = backgrounds.draw(rng, height, width)
         covered[mask > 0] = piece[mask > 0]
     return covered
+
+
+def random_outline(rng: np.random.Generator, centre: Array, radii: Array) -> Array:
+    """Draw three to seven corners (n, 2), px, of a polygon on an ellipse."""
+    angles = np.sort(rng.uniform(0, 2 * np.pi, rng.integers(3, 8)))
+    outline: Array = centre + radii * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    return outline

@@ -151,6 +151,17 @@ class BopDataset:
         """Return the depth image, or None where there is none."""
         return self._find(scene_id, image_id, ("depth",))
 
+    def visible_mask_path(self, scene_id: int, image_id: int, index: int) -> Path | None:
+        """Return the mask of what is seen of an object, or None where there is none.
+
+        Args:
+            scene_id: the scene.
+            image_id: the image.
+            index: position of the object in `ground_truth`.
+        """
+        path = self.scene_folder(scene_id) / "mask_visib" / f"{image_id:06d}_{index:06d}.png"
+        return path if path.is_file() else None
+
     def scene_folder(self, scene_id: int) -> Path:
         """Return the folder of a scene."""
         return self.split_folder / f"{scene_id:06d}"

@@ -16,7 +16,7 @@ from PIL import ImageOps, UnidentifiedImageError
 
 from heatpose.errors import DataError
 from heatpose.files import write_whole
-from heatpose.geometry.arrays import Array, Box, Depth, Image
+from heatpose.geometry.arrays import Array, Box, Depth, Image, Mask
 from heatpose.geometry.boxes import box_of_points
 from heatpose.geometry.camera import Camera
 from heatpose.types import Observation
@@ -92,6 +92,17 @@ def read_depth(path: Path, depth_scale: float = 1.0) -> Depth:
         raise DataError(f"{path} has shape {stored.shape}, expected a depth image (h, w)")
     depth = stored.astype(np.float32) * np.float32(depth_scale)
     return np.where(depth > 0, depth, np.float32(np.nan))
+
+
+def read_mask(path: Path) -> Mask:
+    """Read a mask (h, w): true where the image file is not black.
+
+    Raises:
+        DataError: there is no such file, or it is truncated, damaged or not an image.
+    """
+    stored = np.asarray(_open(path))
+    mask: Mask = (stored if stored.ndim == 2 else stored.max(axis=2)) > 0
+    return mask
 
 
 def undistort(observation: Observation) -> Observation:
