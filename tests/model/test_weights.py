@@ -29,9 +29,9 @@ def saved(network, tmp_path_factory):
 
 def rewrite(saved, path, change):
     """Write a changed copy of a network's file; `change` gets tensors and header."""
-    from heatpose.model.weights import _read_safetensors
+    from heatpose.model.weights import read_safetensors
 
-    tensors, metadata = _read_safetensors(saved)
+    tensors, metadata = read_safetensors(saved)
     header = json.loads(metadata["heatpose"])
     change(tensors, header)
     save_file(tensors, path, metadata={"heatpose": json.dumps(header)})

@@ -44,13 +44,7 @@ def save_network(path: Path, network: KeypointNet, notes: Mapping[str, Any]) -> 
         network: on any device, in any memory format.
         notes: what else should travel with the weights; JSON.
     """
-    header = {"format": FORMAT, "config": asdict(network.config), "notes": dict(notes)}
-    tensors = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
-    }
-    with write_whole(path) as temporary:
-        # Bytes, because safetensors hides why a file could not be written.
-        temporary.write_bytes(save(tensors, metadata={"heatpose": json.dumps(header)}))
+    write_weights(path, network.state_dict(), asdict(network.config), notes)
 
 
 def load_network(path: Path) -> tuple[KeypointNet, dict[str, Any]]:
@@ -59,20 +53,41 @@ def load_network(path: Path) -> tuple[KeypointNet, dict[str, Any]]:
     Raises:
         CheckpointError: the file is missing, broken, of a newer format or not one of ours.
     """
-    tensors, metadata = _read_safetensors(path)
-    try:
-        header = json.loads(metadata["heatpose"])
-        number, config, notes = header["format"], header["config"], dict(header["notes"])
-    except (KeyError, TypeError, ValueError):
-        raise CheckpointError(f"{path} is not a network written by heatpose") from None
-    if number != FORMAT:
-        raise CheckpointError(f"{path} has format {number!r}, this heatpose reads {FORMAT}")
+    tensors, config, notes = read_weights(path)
     try:
         network = KeypointNet(NetworkConfig(**config))
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path} has a config that cannot be used: {error}") from None
-    _load_into(network, tensors, path)
+    load_into(network, tensors, path)
     return network.eval(), notes
+
+
+def write_weights(
+    path: Path, tensors: Mapping[str, Tensor], config: Mapping[str, Any], notes: Mapping[str, Any]
+) -> None:
+    """Write the tensors of any network with its config, whole or not at all."""
+    header = {"format": FORMAT, "config": dict(config), "notes": dict(notes)}
+    there = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with write_whole(path) as temporary:
+        # Bytes, because safetensors hides why a file could not be written.
+        temporary.write_bytes(save(there, metadata={"heatpose": json.dumps(header)}))
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Any]]:
+    """Read what `write_weights` wrote: tensors, config and notes.
+
+    Raises:
+        CheckpointError: the file is missing, broken, of a newer format or not one of ours.
+    """
+    tensors, metadata = read_safetensors(path)
+    try:
+        header = json.loads(metadata["heatpose"])
+        number, config, notes = header["format"], dict(header["config"]), dict(header["notes"])
+    except (KeyError, TypeError, ValueError):
+        raise CheckpointError(f"{path} is not a network written by heatpose") from None
+    if number != FORMAT:
+        raise CheckpointError(f"{path} has format {number!r}, this heatpose reads {FORMAT}")
+    return tensors, config, notes
 
 
 def load_backbone(network: KeypointNet, path: Path, partial: bool = False) -> BackboneReport:
@@ -90,7 +105,7 @@ def load_backbone(network: KeypointNet, path: Path, partial: bool = False) -> Ba
         CheckpointError: the file is missing or broken, holds other names or shapes, or lacks
             a part of the trunk without `partial`.
     """
-    tensors = _read_safetensors(path)[0] if path.suffix == ".safetensors" else _read_pth(path)
+    tensors = read_safetensors(path)[0] if path.suffix == ".safetensors" else _read_pth(path)
     tensors = {name: t for name, t in tensors.items() if not name.startswith("fc.")}
     own = network.trunk.state_dict()
     # A count of batches that older files do not have, and that nothing here reads.
@@ -100,7 +115,7 @@ def load_backbone(network: KeypointNet, path: Path, partial: bool = False) -> Ba
         raise CheckpointError(
             f"{path} lacks {len(missing)} tensors of a ResNet-18: {_shorten(missing)}"
         )
-    _load_into(network.trunk, {**{n: own[n] for n in missing}, **tensors}, path)
+    load_into(network.trunk, {**{n: own[n] for n in missing}, **tensors}, path)
     for name, block in network.trunk.blocks.items():
         if f"{name}.bn2.weight" in missing:
             nn.init.zeros_(block.bn2.weight)
@@ -109,7 +124,7 @@ def load_backbone(network: KeypointNet, path: Path, partial: bool = False) -> Ba
     return report
 
 
-def _load_into(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+def load_into(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Load tensors that must be exactly those of a module, by name and shape."""
     own = module.state_dict()
     if missing := [n for n in own if n not in tensors]:
@@ -125,7 +140,7 @@ def _load_into(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> 
     module.load_state_dict(tensors)
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return the tensors of a file and its metadata."""
     try:
         with safe_open(path, "pt") as file:
