@@ -18,16 +18,12 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from heatpose.data.images import write_image
-from heatpose.data.samples import SampleStream
 from heatpose.files import write_whole
-from heatpose.model.heatmaps import STRIDE
-from heatpose.model.weights import save_network
-from heatpose.train.config import TrainConfig
-from heatpose.train.contact_sheet import contact_sheet, decoded_error
-from heatpose.train.module import Batch, KeypointTraining
+from heatpose.train.config import RunConfig
+from heatpose.train.training import Batch, Training
 
 LOG = logging.getLogger(__name__)
 
@@ -35,20 +31,18 @@ LOG = logging.getLogger(__name__)
 class ProgressBar(Callback):
     """One bar over the whole run, with samples per second and the time that is left."""
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: RunConfig) -> None:
         self.config = config
         self.bar = Progress(
             TextColumn("training"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn(
-                "{task.fields[rate]:.0f} samples/s, keypoints {task.fields[distance]:.2f} px"
-            ),
+            TextColumn("{task.fields[rate]:.3g} samples/s{task.fields[so_far]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(elapsed_when_finished=True),
         )
-        self.task = self.bar.add_task("steps", total=config.steps, rate=0.0, distance=float("nan"))
+        self.task = self.bar.add_task("steps", total=config.steps, rate=0.0, so_far="")
         self.started, self.first_step = 0.0, 0
 
     def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
@@ -62,12 +56,11 @@ class ProgressBar(Callback):
         """Move the bar."""
         if trainer.global_step % 10 == 0:
             done = (trainer.global_step - self.first_step) * self.config.batch_size
-            distance = trainer.callback_metrics.get("train/distance", torch.tensor(torch.nan))
             self.bar.update(
                 self.task,
                 completed=trainer.global_step,
                 rate=done / (time.monotonic() - self.started),
-                distance=float(distance) * STRIDE,
+                so_far=f", {module.progress(trainer.callback_metrics)}",
             )
 
     def teardown(self, trainer: lightning.Trainer, module: Any, stage: str) -> None:
@@ -81,11 +74,13 @@ class EpochEnd(Callback):
     Every file is written whole or not at all, so a run that is killed goes on from the last one.
     """
 
-    def __init__(self, run: Path, unseen: SampleStream, notes: dict[str, Any]) -> None:
+    def __init__(
+        self, run: Path, unseen: Dataset[Batch], batch_size: int, notes: dict[str, Any]
+    ) -> None:
         self.run = run
         self.notes = notes
-        self.loader = DataLoader(unseen, batch_size=len(unseen))
-        self.batch: Batch | None = None
+        self.loader = DataLoader(unseen, batch_size=batch_size)
+        self.batches: list[Batch] = []
         self.epoch_started = 0.0
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, module: Any) -> None:
@@ -96,44 +91,39 @@ class EpochEnd(Callback):
         self, trainer: lightning.Trainer, module: lightning.LightningModule
     ) -> None:
         """Measure the averaged network on samples that training never sees, and write all."""
-        assert isinstance(module, KeypointTraining)
+        assert isinstance(module, Training)
         seconds = time.monotonic() - self.epoch_started
-        self.batch = self.batch or next(iter(self.loader))
-        batch = {name: value.to(module.device) for name, value in self.batch.items()}
+        self.batches = self.batches or list(self.loader)
+        batches = [{n: v.to(module.device) for n, v in batch.items()} for batch in self.batches]
         with torch.no_grad(), trainer.precision_plugin.forward_context():
-            loss, logits = module.loss(module.average, batch)
+            seen = module.examine(batches)
+        step = _numbers(trainer, "train/")
         config, epoch = module.config, trainer.current_epoch + 1
         record = {
             "epoch": epoch,
             "samples": trainer.global_step * config.batch_size,
             "samples_per_second": round(config.steps_per_epoch * config.batch_size / seconds, 1),
-            "train_distance_px": _number(trainer, "train/distance") * STRIDE,
-            "unseen_median_px": decoded_error(logits, module.labels, batch),
-            "unseen_loss": float(loss.total),
+            **{f"train_{name}": value for name, value in step.items()},
+            **seen.measures,
         }
-        module.log_dict(
-            {f"unseen/{name}": record[f"unseen_{name}"] for name in ("loss", "median_px")}
-        )
+        module.log_dict({name.replace("_", "/", 1): v for name, v in seen.measures.items()})
         self._write(trainer, module, record)
-        sheet = contact_sheet(logits, module.labels, batch)
-        write_image(self.run / "contact_sheets" / f"epoch_{epoch:04d}.png", sheet)
+        write_image(self.run / "contact_sheets" / f"epoch_{epoch:04d}.png", seen.sheet)
         LOG.info(
-            "epoch %d of %d: %d samples, %.0f a second, loss %.2f, on unseen samples %.2f and "
-            "keypoints %.2f px off in the median",
+            "epoch %d of %d: %d samples, %.3g a second, loss %.2f, on unseen samples %s",
             epoch,
             config.epochs,
             record["samples"],
             record["samples_per_second"],
-            _number(trainer, "train/total"),
-            record["unseen_loss"],
-            record["unseen_median_px"],
+            step["total"],
+            seen.summary,
         )
 
     def _write(
-        self, trainer: lightning.Trainer, module: KeypointTraining, record: dict[str, Any]
+        self, trainer: lightning.Trainer, module: Training[Any, Any], record: dict[str, Any]
     ) -> None:
         notes = {**self.notes, "train": asdict(module.config), "samples": record["samples"]}
-        save_network(self.run / "network.safetensors", module.average, notes)
+        module.save(self.run / "network.safetensors", notes)
         with write_whole(self.run / "last.ckpt") as temporary:
             trainer.save_checkpoint(temporary)
         log = self.run / "log.jsonl"
@@ -142,5 +132,7 @@ class EpochEnd(Callback):
             temporary.write_text("\n".join([*lines, json.dumps(record)]) + "\n")
 
 
-def _number(trainer: lightning.Trainer, name: str) -> float:
-    return float(trainer.callback_metrics.get(name, torch.tensor(torch.nan)))
+def _numbers(trainer: lightning.Trainer, prefix: str) -> dict[str, float]:
+    """Return what the last step logged under a prefix."""
+    metrics = trainer.callback_metrics.items()
+    return {name.removeprefix(prefix): float(v) for name, v in metrics if name.startswith(prefix)}

@@ -3,12 +3,13 @@
 from dataclasses import dataclass, field
 
 from heatpose.data.samples import SampleConfig
+from heatpose.train.detection_losses import DetectionLossConfig
 from heatpose.train.losses import LossConfig
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """How a keypoint network is trained. It is stored in the run folder."""
+class RunConfig:
+    """How any network is trained. It is stored in the run folder."""
 
     samples: int = 1_000_000  # in all
     samples_per_epoch: int = 8192  # after each: checkpoint, contact sheet, one line of log
@@ -17,12 +18,10 @@ class TrainConfig:
     weight_decay: float = 0.01
     warm_up: float = 0.03  # share of the steps in which the learning rate rises
     average: float = 0.999  # decay per step of the moving average of the weights
-    frozen: bool = False  # stem and first stage keep their weights
+    clip: float = 5.0  # the gradient's norm is held below
     bf16: bool = True  # mixed precision
     seed: int = 0
     workers: int = 2  # processes that make samples
-    sample: SampleConfig = field(default_factory=SampleConfig)
-    loss: LossConfig = field(default_factory=LossConfig)
 
     def __post_init__(self) -> None:
         for name in ("samples", "samples_per_epoch", "batch_size", "learning_rate"):
@@ -50,3 +49,29 @@ class TrainConfig:
     def steps(self) -> int:
         """Batches in all."""
         return self.epochs * self.steps_per_epoch
+
+
+@dataclass(frozen=True)
+class TrainConfig(RunConfig):
+    """How a keypoint network is trained."""
+
+    frozen: bool = False  # stem and first stage keep their weights
+    sample: SampleConfig = field(default_factory=SampleConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+
+
+@dataclass(frozen=True)
+class DetectorConfig(RunConfig):
+    """How a detector is trained."""
+
+    samples: int = 200_000
+    samples_per_epoch: int = 4096
+    batch_size: int = 16
+    clip: float = 10.0
+    image_size: int = 640  # side of the training images, px
+    loss: DetectionLossConfig = field(default_factory=DetectionLossConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.image_size <= 0 or self.image_size % 32:
+            raise ValueError(f"image_size must be divisible by 32, got {self.image_size}")

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from heatpose.data.samples import Sample, SampleMaker
+from heatpose.data.samples import Sample, SampleSource
 from heatpose.errors import LabelError
 from heatpose.geometry.arrays import Array
 from heatpose.geometry.transforms import transform_points
@@ -86,7 +86,7 @@ def _heatmap_matrix(camera_matrix: Tensor) -> Tensor:
     return warp.to(camera_matrix) @ camera_matrix
 
 
-def check_labels(maker: SampleMaker, n_samples: int = 64, seed: int = 0) -> float:
+def check_labels(maker: SampleSource, n_samples: int = 64, seed: int = 0) -> float:
     """Compare the labels of samples with what is rendered where they point.
 
     Where a keypoint is visible, the object coordinates rendered at its label are its own

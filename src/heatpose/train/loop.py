@@ -1,7 +1,7 @@
-"""A training run, from objects to a run folder.
+"""A training run, from samples to a run folder.
 
 run/network.safetensors   the averaged weights, with their config and notes
-    objects.json, models/ what they belong to
+    objects.json          what they belong to; of keypoints with models/
     train.json            the config
     last.ckpt             everything that `resume` needs
     log.jsonl, csv/, tensorboard/, contact_sheets/
@@ -10,7 +10,7 @@ run/network.safetensors   the averaged weights, with their config and notes
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,24 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from torch.utils.data import DataLoader, Sampler
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, Sampler
 
+from heatpose.data.detection_samples import DetectionSet, DetectionStream
 from heatpose.data.samples import SampleMaker, SampleStream
 from heatpose.errors import CheckpointError
 from heatpose.evaluate.latency import machine
 from heatpose.files import write_whole
-from heatpose.model.network import KeypointNet
+from heatpose.model.network import KeypointNet, NetworkConfig
+from heatpose.model.yolov10 import YoloConfig, YoloV10
 from heatpose.objects.catalogue import ObjectModel, object_to_record
 from heatpose.objects.mesh import write_mesh
 from heatpose.train.callbacks import EpochEnd, ProgressBar
-from heatpose.train.config import TrainConfig
+from heatpose.train.config import DetectorConfig, RunConfig, TrainConfig
+from heatpose.train.detector import DetectorTraining
 from heatpose.train.labels import check_labels
 from heatpose.train.module import KeypointTraining
+from heatpose.train.training import Batch, Training
 
 LOG = logging.getLogger(__name__)
 OBJECTS_FORMAT = 1
@@ -79,24 +84,62 @@ def train_keypoints(
             or there is a run that would be lost.
         LabelError: the labels contradict what is rendered.
     """
-    checkpoint = run / "last.ckpt"
-    if resume:
-        _check_resumable(run, network)
-    elif checkpoint.exists():
-        raise CheckpointError(f"{run} holds a run already: resume it, or choose another folder")
+    _check_folder(run, network, resume)
     error = check_labels(maker, seed=config.seed + 2)
     LOG.info("labels agree with the rendered surface to %.3f px in the median", error)
-    _prepare(run, maker.objects, network, config)
+    _prepare(run, network.config, config)
+    _write_json(run / "objects.json", _stored_objects(run, maker.objects))
     module = KeypointTraining(network, maker.objects, config)
-    _trainer(run, maker, config).fit(
-        module,
-        _loader(maker, config),
-        ckpt_path=str(checkpoint) if resume else None,
-        weights_only=True,
-    )
+    stream = SampleStream(maker, config.steps * config.batch_size, config.seed)
+    unseen = SampleStream(maker, UNSEEN, config.seed + 1)
+    _fit(run, module, stream, EpochEnd(run, unseen, UNSEEN, _notes()), resume)
 
 
-def _check_resumable(run: Path, network: KeypointNet) -> None:
+def train_detector(
+    run: Path,
+    samples: DetectionSet,
+    network: YoloV10,
+    config: DetectorConfig,
+    *,
+    names: Mapping[int, str] | None = None,
+    unseen: DetectionSet | None = None,
+    resume: bool = False,
+) -> None:
+    """Train a detector.
+
+    Args:
+        run: the run folder, made if need be.
+        samples: draws the samples; its objects are what is learned.
+        network: to start from.
+        config: everything else.
+        names: of objects, for those that have one.
+        unseen: draws what the network is tried on after each epoch; without it these are other
+            samples of the same frames.
+        resume: go on from ``last.ckpt`` of the run folder.
+
+    Raises:
+        CheckpointError: there is nothing to resume from, it is damaged or of another network;
+            or there is a run that would be lost.
+    """
+    _check_folder(run, network, resume)
+    _prepare(run, network.config, config)
+    objects = [{"id": i, "name": (names or {}).get(i, "")} for i in samples.object_ids]
+    _write_json(run / "objects.json", {"format": OBJECTS_FORMAT, "objects": objects})
+    module = DetectorTraining(network, samples.object_ids, config)
+    stream = DetectionStream(samples, config.steps * config.batch_size, config.seed)
+    others = DetectionStream(unseen or samples, UNSEEN, config.seed + 1)
+    _fit(run, module, stream, EpochEnd(run, others, config.batch_size, _notes()), resume)
+
+
+def _check_folder(run: Path, network: nn.Module, resume: bool) -> None:
+    """Refuse to lose a run, and to go on with what is not one."""
+    if resume:
+        _check_resumable(run, network)
+    elif (run / "last.ckpt").exists():
+        raise CheckpointError(f"{run} holds a run already: resume it, or choose another folder")
+
+
+def _check_resumable(run: Path, network: nn.Module) -> None:
     """Refuse what the trainer would stumble over in the middle of loading."""
     checkpoint = run / "last.ckpt"
     if not checkpoint.exists():
@@ -115,27 +158,33 @@ def _check_resumable(run: Path, network: KeypointNet) -> None:
             )
 
 
-def _prepare(
-    run: Path, objects: Sequence[ObjectModel], network: KeypointNet, config: TrainConfig
-) -> None:
-    """Write what is known before the first step."""
-    (run / "models").mkdir(parents=True, exist_ok=True)
-    (run / "contact_sheets").mkdir(exist_ok=True)
+def _prepare(run: Path, network: NetworkConfig | YoloConfig, config: RunConfig) -> None:
+    """Make the folder and write what is known before the first step."""
+    (run / "contact_sheets").mkdir(parents=True, exist_ok=True)
+    _write_json(
+        run / "train.json",
+        {
+            "config": asdict(config),
+            "network": asdict(network),
+            "machine": describe_machine(),
+            "torch": torch.__version__,
+        },
+    )
+
+
+def _stored_objects(run: Path, objects: Sequence[ObjectModel]) -> dict[str, Any]:
+    """Write the meshes of objects, and return what objects.json says of them."""
+    (run / "models").mkdir(exist_ok=True)
     records = []
     for model in objects:
         mesh_file = f"models/obj_{model.object_id:06d}.ply"
         write_mesh(run / mesh_file, model.mesh)
         records.append(object_to_record(model, mesh_file))
-    _write_json(run / "objects.json", {"format": OBJECTS_FORMAT, "objects": records})
-    _write_json(
-        run / "train.json",
-        {
-            "config": asdict(config),
-            "network": asdict(network.config),
-            "machine": describe_machine(),
-            "torch": torch.__version__,
-        },
-    )
+    return {"format": OBJECTS_FORMAT, "objects": records}
+
+
+def _notes() -> dict[str, Any]:
+    return {"machine": describe_machine()}
 
 
 def describe_machine() -> str:
@@ -145,9 +194,25 @@ def describe_machine() -> str:
     return machine()
 
 
-def _loader(maker: SampleMaker, config: TrainConfig) -> DataLoader[dict[str, torch.Tensor]]:
+def _fit(
+    run: Path,
+    module: Training[Any, Any],
+    stream: Dataset[Batch],
+    epoch_end: EpochEnd,
+    resume: bool,
+) -> None:
+    """Train, from the start or from the checkpoint of the run."""
+    _trainer(run, module.config, epoch_end).fit(
+        module,
+        _loader(stream, module.config),
+        ckpt_path=str(run / "last.ckpt") if resume else None,
+        weights_only=True,
+    )
+
+
+def _loader(stream: Dataset[Batch], config: RunConfig) -> DataLoader[Batch]:
     return DataLoader(
-        SampleStream(maker, config.steps * config.batch_size, config.seed),
+        stream,
         batch_size=config.batch_size,
         sampler=EpochNumbers(config.steps_per_epoch * config.batch_size),
         num_workers=config.workers,
@@ -163,8 +228,7 @@ def _one_thread(worker: int) -> None:
     torch.set_num_threads(1)
 
 
-def _trainer(run: Path, maker: SampleMaker, config: TrainConfig) -> lightning.Trainer:
-    unseen = SampleStream(maker, UNSEEN, config.seed + 1)
+def _trainer(run: Path, config: RunConfig, epoch_end: EpochEnd) -> lightning.Trainer:
     # A run that goes on writes a new CSV file beside the old one: the logger would empty it.
     loggers = [CSVLogger(run, "csv"), TensorBoardLogger(run, "tensorboard", version="")]
     for advice in UNFITTING_ADVICE:
@@ -176,10 +240,10 @@ def _trainer(run: Path, maker: SampleMaker, config: TrainConfig) -> lightning.Tr
         precision="bf16-mixed" if config.bf16 else "32-true",
         max_epochs=config.epochs,
         limit_train_batches=config.steps_per_epoch,
-        gradient_clip_val=5.0,
+        gradient_clip_val=config.clip,
         logger=loggers,
         log_every_n_steps=20,
-        callbacks=[ProgressBar(config), EpochEnd(run, unseen, {"machine": describe_machine()})],
+        callbacks=[ProgressBar(config), epoch_end],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,

@@ -1,34 +1,29 @@
 """One training step of the keypoint network, as Lightning wants it."""
 
-import copy
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-import lightning
-import torch
-from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
+from heatpose.model.heatmaps import STRIDE
 from heatpose.model.network import KeypointNet
+from heatpose.model.weights import save_network
 from heatpose.objects.catalogue import ObjectModel
 from heatpose.train.config import TrainConfig
+from heatpose.train.contact_sheet import contact_sheet, decoded_error
 from heatpose.train.labels import KeypointLabels
 from heatpose.train.losses import KeypointLoss, keypoint_loss
+from heatpose.train.training import Batch, Examination, Training
 
-Batch = dict[str, Tensor]
 
-
-class KeypointTraining(lightning.LightningModule):
-    """The network, the moving average of its weights, the loss and the schedule."""
+class KeypointTraining(Training[KeypointNet, TrainConfig]):
+    """The keypoint network, its labels and its loss."""
 
     def __init__(
         self, network: KeypointNet, objects: Sequence[ObjectModel], config: TrainConfig
     ) -> None:
-        super().__init__()
-        self.config = config
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
+        super().__init__(network, config)
         self.labels = KeypointLabels(objects)
         for part in self._frozen_parts():
             part.requires_grad_(False)
@@ -45,7 +40,7 @@ class KeypointTraining(lightning.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Put all in training mode but what keeps its weights."""
-        self.network.train()
+        super().on_train_epoch_start()
         for part in self._frozen_parts():
             part.eval()
 
@@ -68,39 +63,21 @@ class KeypointTraining(lightning.LightningModule):
             self.log(f"train/{name}", getattr(loss, name).detach())
         return loss.total
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Follow the weights with their moving average; young averages follow faster."""
-        step = self.trainer.global_step
-        decay = min(self.config.average, (1 + step) / (10 + step))
-        with torch.no_grad():
-            pairs = list(zip(self.average.parameters(), self.network.parameters(), strict=True))
-            torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], 1 - decay)
-            for mean, now in zip(self.average.buffers(), self.network.buffers(), strict=True):
-                mean.copy_(now)  # statistics of batch norms are averages already
-
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW; the learning rate rises, then falls as a cosine, stepped with every batch."""
-        config = self.config
-        # Batch norms and biases are not decayed: they do not make a function more complex.
-        learned = [p for p in self.network.parameters() if p.requires_grad]
-        decayed = [p for p in learned if p.ndim > 2]
-        others = [p for p in learned if p.ndim <= 2]
-        optimizer = torch.optim.AdamW(
-            [
-                {"params": decayed, "weight_decay": config.weight_decay},
-                {"params": others, "weight_decay": 0.0},
-            ],
-            lr=config.learning_rate,
+    def examine(self, batches: Sequence[Batch]) -> Examination:
+        """Return the loss and how far keypoints are off, of one batch."""
+        (batch,) = batches
+        loss, logits = self.loss(self.average, batch)
+        median = decoded_error(logits, self.labels, batch)
+        return Examination(
+            measures={"unseen_loss": float(loss.total), "unseen_median_px": median},
+            summary=f"loss {float(loss.total):.2f} and keypoints {median:.2f} px off in the median",
+            sheet=contact_sheet(logits, self.labels, batch),
         )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._share_of_learning_rate)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
 
-    def _share_of_learning_rate(self, step: int) -> float:
-        rising = max(self.config.warm_up * self.config.steps, 1.0)
-        if step < rising:
-            return (step + 1) / (rising + 1)
-        done = (step - rising) / max(self.config.steps - rising, 1.0)
-        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+    def progress(self, metrics: Mapping[str, Tensor]) -> str:
+        """Say how far keypoints are off, in crop px."""
+        return f"keypoints {float(metrics['train/distance']) * STRIDE:.2f} px"
+
+    def save(self, path: Path, notes: Mapping[str, Any]) -> None:
+        """Write the averaged network."""
+        save_network(path, self.average, notes)

@@ -1,0 +1,93 @@
+"""What the training of every network has in common: the averaged weights, optimiser, schedule."""
+
+import copy
+import math
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import lightning
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+
+from heatpose.geometry.arrays import Image
+from heatpose.train.config import RunConfig
+
+Batch = dict[str, Tensor]
+Network = TypeVar("Network", bound=nn.Module)
+Config = TypeVar("Config", bound=RunConfig)
+
+
+@dataclass(frozen=True, eq=False)
+class Examination:
+    """What the averaged network makes of samples that it is never trained on."""
+
+    measures: dict[str, float]  # what goes to the log, ``unseen_loss`` among them
+    summary: str  # the same for people
+    sheet: Image  # what was found and what is true, drawn
+
+
+class Training(lightning.LightningModule, Generic[Network, Config]):
+    """A network, the moving average of its weights, and the schedule they are trained by."""
+
+    def __init__(self, network: Network, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average: Network = copy.deepcopy(self.network).requires_grad_(False).eval()
+
+    @abstractmethod
+    def examine(self, batches: Sequence[Batch]) -> Examination:
+        """Try the averaged network on unseen samples."""
+
+    @abstractmethod
+    def progress(self, metrics: Mapping[str, Tensor]) -> str:
+        """Say in a few words how far training has come, from what the steps logged."""
+
+    @abstractmethod
+    def save(self, path: Path, notes: Mapping[str, Any]) -> None:
+        """Write the averaged network."""
+
+    def on_train_epoch_start(self) -> None:
+        """Put all in training mode but the average."""
+        self.network.train()
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Follow the weights with their moving average; young averages follow faster."""
+        step = self.trainer.global_step
+        decay = min(self.config.average, (1 + step) / (10 + step))
+        with torch.no_grad():
+            pairs = list(zip(self.average.parameters(), self.network.parameters(), strict=True))
+            torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], 1 - decay)
+            for mean, now in zip(self.average.buffers(), self.network.buffers(), strict=True):
+                mean.copy_(now)  # statistics of batch norms are averages already
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """AdamW; the learning rate rises, then falls as a cosine, stepped with every batch."""
+        config = self.config
+        # Batch norms and biases are not decayed: they do not make a function more complex.
+        learned = [p for p in self.network.parameters() if p.requires_grad]
+        decayed = [p for p in learned if p.ndim > 2]
+        others = [p for p in learned if p.ndim <= 2]
+        optimizer = torch.optim.AdamW(
+            [
+                {"params": decayed, "weight_decay": config.weight_decay},
+                {"params": others, "weight_decay": 0.0},
+            ],
+            lr=config.learning_rate,
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._share_of_learning_rate)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def _share_of_learning_rate(self, step: int) -> float:
+        rising = max(self.config.warm_up * self.config.steps, 1.0)
+        if step < rising:
+            return (step + 1) / (rising + 1)
+        done = (step - rising) / max(self.config.steps - rising, 1.0)
+        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
