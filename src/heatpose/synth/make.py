@@ -1,0 +1,114 @@
+"""One scene: drawn, looked at by all its cameras, and written as a scene folder of BOP.
+
+Scene number n of a seed is the same in any process: whatever is drawn by chance comes from
+generators seeded with the seed, the number of the scene and that of the view.
+"""
+
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heatpose.errors import DataError
+from heatpose.objects.mesh import Mesh
+from heatpose.render.depth_sensors import DepthSensor, measure_depth
+from heatpose.render.scene import Scene
+from heatpose.render.sensors import ColourSensor, photograph
+from heatpose.synth.labels import Labeller
+from heatpose.synth.scene_files import SceneFiles
+
+Floats: TypeAlias = NDArray[np.float32]
+SceneDrawer: TypeAlias = Callable[[np.random.Generator], Scene]
+Engine: TypeAlias = Callable[[Scene, int, np.random.Generator], Floats]  # scene, view -> radiance
+Seconds: TypeAlias = dict[str, float]  # by stage
+
+
+class SceneMaker:
+    """Makes scenes, one after the other; holds meshes and engine."""
+
+    def __init__(
+        self,
+        meshes: Mapping[int, Mesh],
+        draw_scene: SceneDrawer,
+        engine: Engine,
+        *,
+        seed: int = 0,
+        colour: ColourSensor | None = None,
+        depth: DepthSensor | None = None,
+        png: bool = False,
+    ) -> None:
+        """Prepare what all scenes have in common.
+
+        Args:
+            meshes: of all ids that scenes have, distractors (below zero) too.
+            draw_scene: draws a scene.
+            engine: draws what a camera sees as linear RGB, (h, w, 3), of any scale.
+            seed: of everything.
+            colour: the range of colour cameras.
+            depth: the depth camera; without it depth is exact.
+            png: colour without loss; else JPEG.
+        """
+        self.draw_scene = draw_scene
+        self.engine = engine
+        self.seed = seed
+        self.colour, self.depth, self.png = colour, depth, png
+        self.object_ids = [object_id for object_id in meshes if object_id >= 0]
+        self.label = Labeller(meshes)
+
+    def __call__(self, number: int, split: Path) -> Seconds:
+        """Write scene ``number`` into the folder of a split, whole or not at all.
+
+        It is renamed into place when all of it is there. What a killed process leaves behind
+        is a hidden folder, which `heatpose.synth.jobs.remove_leftovers` takes away.
+
+        Returns:
+            The seconds that went into scene, pictures, labels, sensors and files.
+
+        Raises:
+            DataError: the folder cannot be written.
+        """
+        seconds: Seconds = {}
+        place = split / f"{number:06d}"
+        temporary = split / f".{number:06d}.{secrets.token_hex(4)}"
+        try:
+            temporary.mkdir(parents=True)
+            self._write(number, temporary, seconds)
+            temporary.rename(place)
+        except OSError as error:
+            raise DataError(f"cannot write {place}: {error.strerror or error}") from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return seconds
+
+    def _write(self, number: int, folder: Path, seconds: Seconds) -> None:
+        with _timed(seconds, "scene"):
+            scene = self.draw_scene(np.random.default_rng([self.seed, number]))
+        files = SceneFiles(folder, scene, self.png, self.depth is not None)
+        for view in range(len(scene.world_from_cameras)):
+            rng = np.random.default_rng([self.seed, number, 1 + view])
+            with _timed(seconds, "picture"):
+                radiance = self.engine(scene, view, rng)
+            with _timed(seconds, "labels"):
+                seen = self.label(scene, view)
+            with _timed(seconds, "sensors"):
+                picture = photograph(rng, radiance, self.colour)
+                depth = seen.depth
+                if self.depth is not None:
+                    maps = (seen.depth, seen.normals, seen.albedo)
+                    depth = measure_depth(rng, *maps, scene.camera, self.depth, seen.shine)
+            with _timed(seconds, "files"):
+                files.add(view, picture, depth, seen)
+        files.finish(self.object_ids)
+
+
+@contextmanager
+def _timed(seconds: Seconds, stage: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - started
