@@ -2,9 +2,11 @@
 
     python tools/make_demo_images.py MODELS demo
 
-writes images/*.png, camera.json, boxes.json (boxes of what is visible, moved a little as a
-detector would) and scene_gt.json (true poses, as BOP has them). Nothing in the pictures is
-photographed: table, wall and clutter are drawn by chance. The world frame lies on the table, z up.
+writes images/*.png, camera.json and scene_gt.json (true poses, as BOP has them). Every second
+picture shows some object two or three times, and the last one none at all, clutter alone. Nothing
+in the pictures is photographed: table, wall and clutter are drawn by chance. Boxes there are none:
+a detector has to find the objects; boxes.json of earlier pictures is deleted. The world frame lies
+on the table, z up.
 """
 
 import argparse
@@ -17,11 +19,10 @@ import numpy as np
 import trimesh
 
 from heatpose.data.backgrounds import generated_texture
-from heatpose.data.bop_files import GroundTruth, write_detections, write_scene_gt
+from heatpose.data.bop_files import GroundTruth, write_scene_gt
 from heatpose.data.cameras import write_camera
 from heatpose.data.images import write_image
-from heatpose.geometry.arrays import Array, Box, Image
-from heatpose.geometry.boxes import box_of_mask
+from heatpose.geometry.arrays import Array, Image
 from heatpose.geometry.camera import Camera
 from heatpose.geometry.rotations import matrix_from_vector
 from heatpose.geometry.transforms import invert, make_transform, transform_points
@@ -29,12 +30,12 @@ from heatpose.objects.catalogue import ObjectModel, read_models
 from heatpose.objects.mesh import Mesh
 from heatpose.render.raycast import Renderer, Rendering
 from heatpose.render.shading import Lighting, shade
-from heatpose.types import Detection
 
 CAMERA = Camera(fx=572.4, fy=573.6, cx=325.3, cy=242.0, width=640, height=480)
 SUPERSAMPLING = 2
 N_LIGHTS = 16  # points of the lamp; many make soft shadows
 LEAST_VISIBLE = 0.4  # of each object
+KINDS = ("different", "several")  # no object twice; one object two or three times
 CLUTTER = 1000  # ids of what is not looked for start here
 
 
@@ -53,7 +54,6 @@ class Picture:
 
     image: Image  # (h, w, 3)
     truth: list[GroundTruth]
-    detections: list[Detection]
 
 
 def main() -> None:
@@ -61,21 +61,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", type=Path, help="BOP models folder")
     parser.add_argument("out", type=Path, help="folder to write")
-    parser.add_argument("--count", type=int, default=4, help="pictures")
+    parser.add_argument("--count", type=int, default=5, help="pictures")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 
     models = list(read_models(options.models).values())
-    (options.out / "images").mkdir(parents=True, exist_ok=True)
+    kinds = ["none" if i == options.count - 1 else KINDS[i % 2] for i in range(options.count)]
     pictures = [
-        draw_picture(np.random.default_rng([options.seed, number]), models)
-        for number in range(options.count)
+        draw_picture(np.random.default_rng([options.seed, number]), models, kind)
+        for number, kind in enumerate(kinds)
     ]
+    for old in (options.out / "images").glob("*.png"):
+        old.unlink()
+    (options.out / "images").mkdir(parents=True, exist_ok=True)
+    (options.out / "boxes.json").unlink(missing_ok=True)
     write_camera(options.out / "camera.json", CAMERA)
     write_scene_gt(options.out / "scene_gt.json", {i: p.truth for i, p in enumerate(pictures)})
-    write_detections(
-        options.out / "boxes.json", {(1, i): p.detections for i, p in enumerate(pictures)}
-    )
     for number, picture in enumerate(pictures):
         write_image(options.out / "images" / f"{number:06d}.png", picture.image)
         ids = sorted(pose.object_id for pose in picture.truth)
@@ -83,12 +84,11 @@ def main() -> None:
 
 
 def draw_picture(
-    rng: np.random.Generator, models: Sequence[ObjectModel], camera: Camera = CAMERA
+    rng: np.random.Generator, models: Sequence[ObjectModel], kind: str, camera: Camera = CAMERA
 ) -> Picture:
     """Draw scenes until one shows each of its objects well enough, and render that."""
     while True:
-        chosen = rng.permutation(len(models))[: rng.integers(5, 9)]
-        items = arrange(rng, [models[i] for i in chosen])
+        items = arrange(rng, choose(rng, models, kind))
         camera_from_world = look_at(*viewpoint(rng))
         mesh_of = {item.object_id: item.mesh for item in items}
         poses = [camera_from_world @ item.world_from_object for item in items]
@@ -98,12 +98,17 @@ def draw_picture(
             break
     image = photograph(rng, items, camera_from_world, camera)
     truth = [GroundTruth(items[i].object_id, poses[i]) for i in shown]
-    boxes = [moved_box(rng, box_of_mask(rendering.mask(i))) for i in shown]
-    detections = [
-        Detection(pose.object_id, box, round(float(rng.uniform(0.9, 1)), 3))
-        for pose, box in zip(truth, boxes, strict=True)
-    ]
-    return Picture(image, truth, detections)
+    return Picture(image, truth)
+
+
+def choose(rng: np.random.Generator, models: Sequence[ObjectModel], kind: str) -> list[ObjectModel]:
+    """Draw what stands on the table: 5 to 8 objects, of which one may be there several times."""
+    if kind == "none":
+        return []
+    different = [models[i] for i in rng.permutation(len(models))[: rng.integers(5, 9)]]
+    if kind == "different":
+        return different
+    return [*different[: len(different) - 1], *different[:1] * rng.integers(1, 3)]
 
 
 def stands_free(rendering: Rendering, index: int) -> bool:
@@ -120,7 +125,7 @@ def arrange(rng: np.random.Generator, models: Sequence[ObjectModel]) -> list[Ite
     for model in models:
         turned = upright(rng) if rng.random() < 0.8 else lying(rng)
         items.append(place(rng, model.object_id, model.mesh, turned, 190.0, taken))
-    for number in range(rng.integers(5, 10)):
+    for number in range(rng.integers(5, 10) if models else rng.integers(10, 15)):
         items.append(place(rng, CLUTTER + 2 + number, toy(rng), upright(rng), 430.0, taken))
     return [*items, table(rng), wall(rng)]
 
@@ -296,14 +301,6 @@ def light_reaching(
     lit = np.zeros(rendering.instance.shape)
     lit[rows, cols] = seen / N_LIGHTS
     return cv2.GaussianBlur(lit, (0, 0), 1.5)
-
-
-def moved_box(rng: np.random.Generator, box: Box | None) -> Box:
-    """Move each side of a box by some hundredths of its length, as a detector would."""
-    assert box is not None
-    length = max(box[2] - box[0], box[3] - box[1])
-    left, top, right, bottom = np.round(np.array(box) + rng.normal(0, 0.02 * length, 4), 1)
-    return float(left), float(top), float(right), float(bottom)
 
 
 if __name__ == "__main__":
