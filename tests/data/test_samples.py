@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from heatpose.data.backgrounds import Backgrounds
-from heatpose.data.samples import SampleConfig, SampleMaker, SampleStream
+from heatpose.data.samples import SampleConfig, SampleMaker, SampleStream, jittered
 from heatpose.data.views import ViewConfig
 from heatpose.objects.catalogue import ObjectModel
 
@@ -85,27 +85,27 @@ def test_objects_are_looked_for_equally_often_and_never_hidden(maker):
     assert 0.35 < share < 0.65  # 120 draws of a half, over 3 standard deviations
 
 
-def jittered(objects, **config):
-    maker = SampleMaker(objects, Backgrounds(), SampleConfig(crop_size=64, **config))
+def edges_moved(**config):
     box = (100.0, 200.0, 180.0, 240.0)
-    return np.array([maker._jittered(np.random.default_rng(n), box) for n in range(800)]) - box
+    moved = [jittered(np.random.default_rng(n), box, SampleConfig(**config)) for n in range(800)]
+    return np.array(moved) - box
 
 
-def test_every_edge_of_a_box_scatters_for_itself(objects):
-    moved = jittered(objects, box_edge=0.05, box_cut=0.0)
+def test_every_edge_of_a_box_scatters_for_itself():
+    moved = edges_moved(box_edge=0.05, box_cut=0.0)
     np.testing.assert_allclose(moved.mean(axis=0), 0, atol=0.6)
     np.testing.assert_allclose(moved.std(axis=0), 0.05 * 80, rtol=0.12)
     correlation = np.corrcoef(moved.T) - np.eye(4)
     assert np.abs(correlation).max() < 0.15
 
 
-def test_cuts_move_one_edge_inwards_by_up_to_a_third(objects):
-    moved = jittered(objects, box_edge=0.0, box_cut=1.0) * [1, 1, -1, -1] / [80, 40, 80, 40]
+def test_cuts_move_one_edge_inwards_by_up_to_a_third():
+    moved = edges_moved(box_edge=0.0, box_cut=1.0) * [1, 1, -1, -1] / [80, 40, 80, 40]
     assert ((np.abs(moved) > 1e-9).sum(axis=1) == 1).all()
     assert moved.min() > -1e-9 and 0.3 < moved.max() <= 1 / 3
     np.testing.assert_allclose((moved > 1e-9).mean(axis=0), 0.25, atol=0.06)
 
 
-def test_boxes_are_never_empty(objects):
-    moved = jittered(objects, box_edge=2.0, box_cut=1.0) + [100.0, 200.0, 180.0, 240.0]
+def test_boxes_are_never_empty():
+    moved = edges_moved(box_edge=2.0, box_cut=1.0) + [100.0, 200.0, 180.0, 240.0]
     assert (moved[:, 2:] - moved[:, :2] >= 0.2 * 80 - 1e-9).all()

@@ -43,12 +43,21 @@ def keypoints(
     upright: Annotated[
         float, typer.Option(help="Share of views from above with the object's z axis up.")
     ] = 0.0,
+    scenes: Annotated[
+        list[Path] | None,
+        typer.Option(help="BOP data set to cut samples from; several times."),
+    ] = None,
+    scenes_split: Annotated[str, typer.Option(help="Folder of their scenes.")] = "train",
+    scenes_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of samples from scenes; others are rendered.")
+    ] = 1.0,
     epoch_samples: Annotated[int, typer.Option(help="Samples between two checkpoints.")] = 8192,
     workers: Annotated[int, typer.Option(help="Processes that make samples.")] = 2,
     seed: Annotated[int, typer.Option(help="Of samples and weights.")] = 0,
 ) -> None:
-    """Train the keypoint network on views rendered from CAD models."""
+    """Train the keypoint network on views rendered from CAD models, or cut from scenes."""
     from heatpose.cli.failures import checked_options
+    from heatpose.data.bop import BopDataset
     from heatpose.data.samples import SampleConfig
     from heatpose.data.views import ViewConfig
     from heatpose.model.network import NetworkConfig
@@ -73,7 +82,8 @@ def keypoints(
         network_config = NetworkConfig(
             len(models), n_keypoints=n_keypoints, activation=activation, crop_size=crop_size
         )
-    maker = make_maker(models, backgrounds, config.sample)
+    datasets = [BopDataset(root, scenes_split) for root in scenes or []]
+    maker = make_maker(models, backgrounds, config.sample, datasets, scenes_share)
     if not (resume or init or backbone):
         typer.echo("weights from scratch: a pretrained trunk (--backbone) trains much faster")
     network = make_network(network_config, seed, backbone, init)

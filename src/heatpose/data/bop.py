@@ -135,6 +135,20 @@ class BopDataset:
         """Return boxes and visible fractions, in the order of `ground_truth`."""
         return self._of_image(scene_id, image_id, "scene_gt_info.json", read_scene_gt_info)
 
+    def objects_seen(self, scene_id: int, image_id: int) -> list[tuple[GroundTruth, Visibility]]:
+        """Return the objects in an image, each with its pose and how much is seen of it.
+
+        Raises:
+            DataError: a file is missing, or the two have different numbers of objects.
+        """
+        truth, seen = self.ground_truth(scene_id, image_id), self.gt_info(scene_id, image_id)
+        if len(truth) != len(seen):
+            raise DataError(
+                f"{self.scene_folder(scene_id)}: image {image_id} has {len(truth)} objects in "
+                f"scene_gt.json and {len(seen)} in scene_gt_info.json"
+            )
+        return list(zip(truth, seen, strict=True))
+
     def image_path(self, scene_id: int, image_id: int) -> Path:
         """Return the colour image, or the grey one where there is no colour.
 

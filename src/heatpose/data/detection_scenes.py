@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from heatpose.data.bop import BopDataset
+from heatpose.data.bop import BopDataset, Visibility
 from heatpose.data.image_memory import ImageMemory, in_threads
 from heatpose.data.images import read_mask
 from heatpose.errors import DataError, UnknownObjectError
@@ -85,49 +85,34 @@ def find_frames(datasets: Sequence[BopDataset], object_ids: Sequence[int]) -> li
     # The tables of a scene are read once, here; the threads below only look into them.
     labels = {object_id: label for label, object_id in enumerate(object_ids)}
     visible = [_visible(*number, labels) for number in numbers]
-    found = {object_id for those in visible for _, object_id, _ in those}
-    for object_id in object_ids:
-        if object_id not in found:
+    found = {label for those in visible for _, label, _ in those}
+    for object_id, label in labels.items():
+        if label not in found:
             raise UnknownObjectError(f"object {object_id} is not seen in {_folders(datasets)}")
-    return in_threads(
-        lambda one: Frame(*one[0], tuple(_seen(*one[0], *each, labels) for each in one[1])),
-        zip(numbers, visible, strict=True),
-    )
-
-
-_Shown = tuple[int, int, tuple[Box, float]]  # index in the ground truth, object id, what is seen
+    return in_threads(lambda one: _frame(*one[0], one[1]), zip(numbers, visible, strict=True))
 
 
 def _visible(
     dataset: BopDataset, scene_id: int, image_id: int, labels: dict[int, int]
-) -> list[_Shown]:
-    truth = dataset.ground_truth(scene_id, image_id)
-    infos = dataset.gt_info(scene_id, image_id)
-    if len(truth) != len(infos):
-        raise DataError(
-            f"{dataset.scene_folder(scene_id)}: image {image_id} has {len(truth)} objects in "
-            f"scene_gt.json and {len(infos)} in scene_gt_info.json"
-        )
+) -> list[tuple[int, int, Visibility]]:
+    """Return position in the ground truth, label and visibility of what is looked for and seen."""
     return [
-        (index, one.object_id, (info.visible_box, info.visible_fraction))
-        for index, (one, info) in enumerate(zip(truth, infos, strict=True))
-        if one.object_id in labels and info.visible_box is not None and info.visible_fraction > 0
+        (index, labels[truth.object_id], seen)
+        for index, (truth, seen) in enumerate(dataset.objects_seen(scene_id, image_id))
+        if truth.object_id in labels and seen.visible_box is not None and seen.visible_fraction > 0
     ]
 
 
-def _seen(
-    dataset: BopDataset,
-    scene_id: int,
-    image_id: int,
-    index: int,
-    object_id: int,
-    shown: tuple[Box, float],
-    labels: dict[int, int],
-) -> SeenObject:
-    box, fraction = shown
-    path = dataset.visible_mask_path(scene_id, image_id, index)
-    mask = None if path is None else _shrunk(read_mask(path))
-    return SeenObject(labels[object_id], box, fraction, mask)
+def _frame(
+    dataset: BopDataset, scene_id: int, image_id: int, visible: list[tuple[int, int, Visibility]]
+) -> Frame:
+    objects = []
+    for index, label, seen in visible:
+        assert seen.visible_box is not None
+        path = dataset.visible_mask_path(scene_id, image_id, index)
+        mask = None if path is None else _shrunk(read_mask(path))
+        objects.append(SeenObject(label, seen.visible_box, seen.visible_fraction, mask))
+    return Frame(dataset, scene_id, image_id, tuple(objects))
 
 
 def _shrunk(mask: Mask) -> SmallMask:

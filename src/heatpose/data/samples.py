@@ -7,6 +7,7 @@ same `crop_around` that inference uses. So the network sees in training what cro
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -38,6 +39,7 @@ class SampleConfig:
     box_edge: float = 0.05  # spread of each edge of the box over the longer side
     box_cut: float = 0.25  # share of boxes that miss a part at one side, up to a third
     cut_outs: float = 0.3  # share of samples that are partly covered by pieces of background
+    roll: float = float(np.pi)  # largest turn of the camera in samples cut from scenes, radians
     views: ViewConfig = field(default_factory=ViewConfig)
 
 
@@ -49,6 +51,17 @@ class Sample:
     object_index: int  # position of the object in the list of objects
     camera: Camera  # that sees the crop
     camera_from_object: Array  # (4, 4), mm
+
+
+class SampleSource(Protocol):
+    """What draws samples: rendered ones, ones cut from scenes on disk, or both."""
+
+    objects: list[ObjectModel]
+    renderer: Renderer  # of the objects, to hold labels against
+
+    def __call__(self, rng: np.random.Generator) -> Sample:
+        """Draw one sample; the same generator state gives the same sample."""
+        ...
 
 
 class SampleMaker:
@@ -74,11 +87,7 @@ class SampleMaker:
             picture, visible, _ = self._picture(rng, index, pose, [], camera)
         picture = degrade(rng, picture)
         box = box_of_mask(visible) or (0.0, 0.0, float(camera.width), float(camera.height))
-        crop, crop_camera = crop_around(
-            picture, camera, self._jittered(rng, box), config.crop_size, config.margin
-        )
-        if rng.random() < config.cut_outs:
-            crop = cut_out(rng, crop, self.backgrounds)
+        crop, crop_camera = cut_sample(rng, picture, camera, box, config, self.backgrounds)
         return Sample(crop, index, crop_camera, pose)
 
     def _surroundings(
@@ -97,8 +106,7 @@ class SampleMaker:
     def _patch_camera(self, index: int, pose: Array) -> Camera:
         """Return the camera of a square patch around the object, at the photograph's resolution."""
         camera = self.config.views.camera
-        corners = _box_corners(self.objects[index])
-        pixels = camera.project(transform_points(pose, corners))
+        pixels = camera.project(transform_points(pose, self.objects[index].mesh.corners))
         low, high = pixels.min(axis=0), pixels.max(axis=0)
         side = int(np.ceil(ROOM * self.config.margin * (high - low).max()))
         return camera.warped(1.0, (side - 1) / 2 - (low + high) / 2, side, side)
@@ -130,28 +138,58 @@ class SampleMaker:
         visible = rendering.mask(0)[::scale, ::scale]
         return np.asarray(small, np.uint8), visible, rendering.visible_fraction(0)
 
-    def _jittered(self, rng: np.random.Generator, box: Box) -> Box:
-        """Move the edges of a box as a detector would.
 
-        Each edge for itself, and now and then one far inwards: a network that could trust the
-        box would take the size of the object from it.
-        """
-        left, top, right, bottom = box
-        side = max(right - left, bottom - top)
-        edges = np.array(box) + rng.normal(0, self.config.box_edge * side, 4)
-        if rng.random() < self.config.box_cut:
-            inwards = [right - left, bottom - top, left - right, top - bottom]
-            edge = int(rng.integers(4))
-            edges[edge] += rng.uniform(0, 1 / 3) * inwards[edge]
-        centre, half = (edges[:2] + edges[2:]) / 2, (edges[2:] - edges[:2]) / 2
-        half = np.maximum(half, 0.1 * side)  # never empty or turned over
-        return (*(centre - half).tolist(), *(centre + half).tolist())
+def cut_sample(
+    rng: np.random.Generator,
+    picture: Image,
+    camera: Camera,
+    box: Box,
+    config: SampleConfig,
+    backgrounds: Backgrounds,
+) -> tuple[Image, Camera]:
+    """Cut a crop out of a picture as inference would, and cover parts of it now and then.
+
+    Args:
+        rng: the generator.
+        picture: (h, w, 3).
+        camera: that sees it.
+        box: around what is seen of the object, px; its edges are moved as a detector's are.
+        config: size and margin of the crop, and what happens to it.
+        backgrounds: what it is covered with.
+
+    Returns:
+        The crop (s, s, 3) and the camera that sees it.
+    """
+    crop, crop_camera = crop_around(
+        picture, camera, jittered(rng, box, config), config.crop_size, config.margin
+    )
+    if rng.random() < config.cut_outs:
+        crop = cut_out(rng, crop, backgrounds)
+    return crop, crop_camera
+
+
+def jittered(rng: np.random.Generator, box: Box, config: SampleConfig) -> Box:
+    """Move the edges of a box as a detector would.
+
+    Each edge for itself, and now and then one far inwards: a network that could trust the box
+    would take the size of the object from it.
+    """
+    left, top, right, bottom = box
+    side = max(right - left, bottom - top)
+    edges = np.array(box) + rng.normal(0, config.box_edge * side, 4)
+    if rng.random() < config.box_cut:
+        inwards = [right - left, bottom - top, left - right, top - bottom]
+        edge = int(rng.integers(4))
+        edges[edge] += rng.uniform(0, 1 / 3) * inwards[edge]
+    centre, half = (edges[:2] + edges[2:]) / 2, (edges[2:] - edges[:2]) / 2
+    half = np.maximum(half, 0.1 * side)  # never empty or turned over
+    return (*(centre - half).tolist(), *(centre + half).tolist())
 
 
 class SampleStream(Dataset[dict[str, torch.Tensor]]):
     """Samples by number: the same seed and number give the same sample, in any process."""
 
-    def __init__(self, maker: SampleMaker, length: int, seed: int = 0, first: int = 0) -> None:
+    def __init__(self, maker: SampleSource, length: int, seed: int = 0, first: int = 0) -> None:
         self.maker = maker
         self.length = length
         self.seed = seed
@@ -175,9 +213,3 @@ class SampleStream(Dataset[dict[str, torch.Tensor]]):
             "camera_matrix": torch.from_numpy(sample.camera.matrix).float(),
             "camera_from_object": torch.from_numpy(sample.camera_from_object).float(),
         }
-
-
-def _box_corners(model: ObjectModel) -> Array:
-    """Return the corners of the mesh's bounding box, (8, 3), mm, object frame."""
-    low, high = model.mesh.vertices.min(axis=0), model.mesh.vertices.max(axis=0)
-    return np.array(np.meshgrid(*zip(low, high, strict=True))).reshape(3, 8).T

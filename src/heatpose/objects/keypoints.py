@@ -46,9 +46,7 @@ def select_keypoints(mesh: Mesh, strategy: Strategy = "fps", count: int | None =
 
 def box_keypoints(mesh: Mesh) -> Array:
     """Return the corners of the bounding box, x changing slowest, then its centre: (9, 3), mm."""
-    ends = np.stack([mesh.lower, mesh.upper])
-    corners = [[ends[i, 0], ends[j, 1], ends[k, 2]] for i in (0, 1) for j in (0, 1) for k in (0, 1)]
-    return np.array([*corners, mesh.centre])
+    return np.concatenate([mesh.corners, mesh.centre[None]])
 
 
 def farthest_keypoints(mesh: Mesh, count: int) -> Array:

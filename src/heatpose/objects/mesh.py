@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,12 @@ class Mesh:
     def centre(self) -> Array:
         """The centre of the bounding box, (3,), mm."""
         return (self.lower + self.upper) / 2
+
+    @property
+    def corners(self) -> Array:
+        """The corners of the bounding box, x changing slowest, (8, 3), mm."""
+        ends = np.stack([self.lower, self.upper])
+        return np.array(list(product(*ends.T)))
 
     @property
     def triangles(self) -> Array:

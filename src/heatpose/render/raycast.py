@@ -66,8 +66,7 @@ class _Target:
         self.normals = mesh.normals.astype(np.float32)
         self.colours = None if mesh.colours is None else mesh.colours.astype(np.float32) / 255
         self.uv = None if mesh.uv is None else mesh.uv.astype(np.float32)
-        low, high = mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)
-        self.corners = np.array(np.meshgrid(*zip(low, high, strict=True))).reshape(3, 8).T
+        self.corners = mesh.corners
         self.scene = EmbreeScene()
         TriangleMesh(self.scene, self.vertices[mesh.faces])
 

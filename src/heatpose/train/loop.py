@@ -22,7 +22,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from heatpose.data.detection_samples import DetectionSet, DetectionStream
-from heatpose.data.samples import SampleMaker, SampleStream
+from heatpose.data.samples import SampleSource, SampleStream
 from heatpose.errors import CheckpointError
 from heatpose.evaluate.latency import machine
 from heatpose.files import write_whole
@@ -68,7 +68,7 @@ class EpochNumbers(Sampler[int]):
 
 
 def train_keypoints(
-    run: Path, maker: SampleMaker, network: KeypointNet, config: TrainConfig, resume: bool = False
+    run: Path, maker: SampleSource, network: KeypointNet, config: TrainConfig, resume: bool = False
 ) -> None:
     """Train a keypoint network.
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import torch
 
 from heatpose.data.backgrounds import Backgrounds
-from heatpose.data.samples import SampleConfig, SampleMaker
+from heatpose.data.bop import BopDataset
+from heatpose.data.samples import SampleConfig, SampleMaker, SampleSource
+from heatpose.data.scene_samples import MixedSampleMaker, SceneSampleMaker
 from heatpose.errors import CheckpointError, OptionError
 from heatpose.export.onnx import import_network
 from heatpose.model.network import KeypointNet, NetworkConfig
@@ -42,16 +44,37 @@ def find_objects(
 
 
 def make_maker(
-    objects: list[ObjectModel], backgrounds: Path | None, config: SampleConfig
-) -> SampleMaker:
-    """Return what draws samples of the objects, and say what stands behind them."""
+    objects: list[ObjectModel],
+    backgrounds: Path | None,
+    config: SampleConfig,
+    scenes: Sequence[BopDataset] = (),
+    scenes_share: float = 1.0,
+) -> SampleSource:
+    """Return what draws samples of the objects, and say what stands behind them.
+
+    Args:
+        objects: what is to be learned.
+        backgrounds: folder of photographs.
+        config: how samples are made.
+        scenes: data sets to cut samples from.
+        scenes_share: share of the samples that are, where there are such; the others are rendered.
+
+    Raises:
+        DataError: a folder or file cannot be used.
+        UnknownObjectError: the scenes do not show one of the objects.
+        LabelError: the objects are not those of the scenes.
+    """
     scenery = Backgrounds(backgrounds)
     LOG.info(
         "%d objects, backgrounds: %s",
         len(objects),
         f"{len(scenery.photos)} photographs" if scenery.photos else "generated textures only",
     )
-    return SampleMaker(objects, scenery, config)
+    rendered = SampleMaker(objects, scenery, config)
+    if not scenes or scenes_share == 0:
+        return rendered
+    cut = SceneSampleMaker(scenes, objects, scenery, config)
+    return MixedSampleMaker([(cut, scenes_share), (rendered, 1 - scenes_share)])
 
 
 def make_network(
