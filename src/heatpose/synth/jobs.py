@@ -16,6 +16,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -62,33 +63,65 @@ def make_scenes(
         HeatposeError: a process raised it (all others would), or three died before they were
             ready to make anything.
     """
-    waiting = deque(numbers)
-    pickled = pickle.dumps(open_maker)
-    deaths: Counter[int | None] = Counter()
-    crew = [_Worker(pickled, folder, threads) for _ in range(min(workers, len(waiting)))]
+    crew = _Crew(numbers, pickle.dumps(open_maker), folder, threads)
     try:
-        while waiting or any(worker.number is not None for worker in crew):
-            news = wait([worker.connection for worker in crew])
-            for place, worker in enumerate(crew):
-                if worker.connection not in news:
-                    continue
-                number = worker.number
-                try:
-                    outcome = worker.receive()
-                except EOFError:
-                    deaths[number] += 1
-                    crew[place] = _Worker(pickled, folder, threads)
-                    outcome = _after_death(worker.end(), number, deaths[number])
-                    if outcome is None and number is not None:
-                        waiting.appendleft(number)
-                if outcome is not None:
-                    yield outcome
-            for worker in crew:
-                if worker.is_idle and waiting:
-                    worker.begin(waiting.popleft())
+        crew.start(workers)
+        while crew.is_busy:
+            outcomes = crew.wait()
+            crew.hand_out()  # before the caller looks at outcomes, for as long as it likes
+            yield from outcomes
     finally:
-        for worker in crew:
+        crew.end()
+
+
+class _Crew:
+    """Processes, and the scenes that wait for them."""
+
+    def __init__(self, numbers: Iterable[int], pickled: bytes, folder: Path, threads: int) -> None:
+        self.waiting = deque(numbers)
+        self.new_worker = partial(_Worker, pickled, folder, threads)
+        self.workers: list[_Worker] = []
+        self.deaths: Counter[int | None] = Counter()  # by scene
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether there are scenes left."""
+        return bool(self.waiting) or any(one.number is not None for one in self.workers)
+
+    def start(self, workers: int) -> None:
+        """Start processes, no more than there are scenes."""
+        for _ in range(min(workers, len(self.waiting))):
+            self.workers.append(self.new_worker())
+
+    def wait(self) -> list[Outcome]:
+        """Wait until a process has something to say, and return what became of scenes."""
+        news = wait([one.connection for one in self.workers])
+        heard = [self._heard(one) for one in self.workers if one.connection in news]
+        return [outcome for outcome in heard if outcome is not None]
+
+    def hand_out(self) -> None:
+        """Give scenes to the processes that have none."""
+        for worker in self.workers:
+            if worker.is_idle and self.waiting:
+                worker.begin(self.waiting.popleft())
+
+    def end(self) -> None:
+        """End all processes."""
+        for worker in self.workers:
             worker.end()
+
+    def _heard(self, worker: "_Worker") -> Outcome | None:
+        """Return what a process says; replace it if it has died."""
+        number = worker.number
+        try:
+            return worker.receive()
+        except EOFError:
+            self.deaths[number] += 1
+            outcome = _after_death(worker.end(), number, self.deaths[number])
+            self.workers[self.workers.index(worker)] = self.new_worker()
+            if outcome is None and number is not None:
+                self.waiting.appendleft(number)
+            return outcome
 
 
 def remove_leftovers(folder: Path, number: int) -> None:
