@@ -208,8 +208,9 @@ def _joined(
     objects = {}
     for object_id in sorted({*precision, *overlaps}):
         met = overlaps.get(object_id, np.zeros(0))
-        ap = precision.get(object_id, (None, None))
-        objects[object_id] = DetectionScores(*ap, _share(met >= 0.5), _share(met >= 0.75), len(met))
+        ap, ap50 = precision.get(object_id, (None, None))
+        recalls = _share(met >= 0.5), _share(met >= 0.75)
+        objects[object_id] = DetectionScores(ap, ap50, *recalls, len(met))
     everything = np.concatenate([*overlaps.values(), np.zeros(0)])
     mean = DetectionScores(
         _mean([ap for ap, _ in precision.values()]),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from heatpose.evaluate.detections import TrueBox, average_precision
 from heatpose.model.detector_weights import save_detector
@@ -33,6 +33,17 @@ class DetectorTraining(Training[YoloV10, DetectorConfig]):
         """
         super().__init__(network, config)
         self.object_ids = list(object_ids)
+        norms = [m for m in self.network.modules() if isinstance(m, nn.BatchNorm2d)]
+        self._norms = [(norm, norm.momentum or 0.0) for norm in norms]
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Let the first batches make up the statistics of batch norms.
+
+        YOLO's norms move by 3 % a batch; that much of the 0 and 1 that they start from would be
+        left after a hundred batches that deep down nothing is found.
+        """
+        for norm, momentum in self._norms:
+            norm.momentum = max(1 / (1 + self.trainer.global_step), momentum)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss that is stepped on, and log its terms."""
