@@ -1,0 +1,128 @@
+"""Finding objects in a picture with a detection network, ours or anyone's."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from heatpose.errors import DataError
+from heatpose.geometry.arrays import Image
+from heatpose.geometry.boxes import clip_box
+from heatpose.runtime.box_predictor import open_box_predictor
+from heatpose.runtime.predictor import Backend, Precision
+from heatpose.types import Detection, Observation
+
+STRIDE = 32  # networks want sides that are multiples of it
+GREY = 114  # around pictures that do not fill the network's input
+
+
+class ObjectDetector:
+    """Finds the boxes of known objects in a picture.
+
+    The network is any ONNX file with one image as input, (1, 3, h, w), RGB in [0, 1], and with
+    boxes as output, (n, 6) or (1, n, 6): left, top, right, bottom in px of that input (its corner
+    is 0, 0), score in [0, 1] and class index. Doubles must be suppressed already.
+    """
+
+    def __init__(
+        self,
+        network: bytes,
+        object_ids: Sequence[int],
+        *,
+        image_size: int = 640,
+        threshold: float = 0.25,
+        backend: Backend = "openvino",
+        threads: int | None = None,
+        precision: Precision | None = None,
+    ) -> None:
+        """Make a network ready to run.
+
+        Args:
+            network: ONNX file.
+            object_ids: BOP's id of each of the network's classes.
+            image_size: longer side that pictures are scaled to, px, where the network leaves
+                its input size free.
+            threshold: least score of what is returned.
+            backend: what runs it.
+            threads: how many threads it may use; None leaves that to the backend.
+            precision: what it computes in, as for `open_predictor`.
+
+        Raises:
+            DataError: the file is not such a network.
+        """
+        if image_size < STRIDE:
+            raise ValueError(f"image_size must be at least {STRIDE}, got {image_size}")
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"threshold must lie in [0, 1], got {threshold}")
+        self.object_ids = tuple(object_ids)
+        self.image_size = image_size
+        self.threshold = threshold
+        self._predict = open_box_predictor(network, backend, threads=threads, precision=precision)
+
+    def __call__(self, observation: Observation) -> list[Detection]:
+        """Return what is seen, best first, with boxes in px of the picture as it was taken.
+
+        Raises:
+            DataError: the network gives what no detection can be made of.
+        """
+        image = observation.image
+        scaled, canvas = _sizes(image.shape[:2], self._predict.input_size, self.image_size)
+        rows = self._predict(_fit(image, scaled, canvas))
+        found = rows[rows[:, 4] >= self.threshold]
+        if not np.isfinite(rows).all() or (found[:, 4] > 1).any():
+            raise DataError(
+                "the detector's rows must be left, top, right, bottom, score in [0, 1] and "
+                f"class, all finite, got scores of {rows[:, 4].min():g} to {rows[:, 4].max():g}"
+            )
+        per_pixel = np.array([scaled[1], scaled[0]] * 2) / np.array([*image.shape[1::-1]] * 2)
+        found[:, :4] = found[:, :4] / per_pixel - 0.5  # our pixel centres lie at whole numbers
+        found = found[np.argsort(-found[:, 4], kind="stable")]
+        height, width = image.shape[:2]
+        return [seen for row in found if (seen := self._detection(row, width, height))]
+
+    def _detection(self, row: NDArray[np.float32], width: int, height: int) -> Detection | None:
+        """Return what a row (6,) stands for, or None where its box has no part in the picture."""
+        left, top, right, bottom, score, label = (float(value) for value in row)
+        if label not in range(len(self.object_ids)):
+            raise DataError(
+                f"the detector found class {label:g}, but {len(self.object_ids)} object ids "
+                f"are given: {list(self.object_ids)}"
+            )
+        box = clip_box((left, top, right, bottom), width, height)
+        if box[0] >= box[2] or box[1] >= box[3]:
+            return None
+        return Detection(self.object_ids[int(label)], box, score)
+
+
+def _sizes(
+    size: tuple[int, ...], fixed: tuple[int | None, int | None], longest: int
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return what a picture is scaled to, and the network's input around it, as (h, w) px.
+
+    Args:
+        size: of the picture, (h, w).
+        fixed: sides (h, w) that the network insists on, None where it does not.
+        longest: of the scaled picture, where the network leaves both sides free.
+    """
+    rooms = [longest if side is None else side for side in fixed]
+    scale = min(room / side for room, side in zip(rooms, size, strict=True))
+    height, width = (max(1, round(side * scale)) for side in size)
+    canvas = [
+        -(-side // STRIDE) * STRIDE if given is None else given
+        for side, given in zip((height, width), fixed, strict=True)
+    ]
+    return (height, width), (canvas[0], canvas[1])
+
+
+def _fit(image: Image, scaled: tuple[int, int], canvas: tuple[int, int]) -> Image:
+    """Scale an image (h, w, 3), and put grey to the right of it and below."""
+    if image.shape[:2] != scaled:
+        shrinks = scaled[0] < image.shape[0]
+        way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        image = np.asarray(cv2.resize(image, scaled[::-1], interpolation=way), np.uint8)
+    if scaled == canvas:
+        return image
+    padded = np.full((*canvas, 3), GREY, np.uint8)
+    padded[: scaled[0], : scaled[1]] = image
+    return padded
