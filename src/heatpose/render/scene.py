@@ -57,11 +57,24 @@ class AreaLight:
 
 @dataclass(frozen=True, eq=False)
 class Environment:
-    """Light from all around."""
+    """Light from all around, on a map by latitude and longitude.
 
-    radiance: NDArray[np.float32]  # (h, 2 h, 3), linear RGB, latitude and longitude, sky at the top
+    At azimuth 0 the middle column lies towards the world's +x, and columns farther to the right
+    farther to the right as seen from the origin: a quarter of the width on is towards -y.
+    """
+
+    radiance: NDArray[np.float32]  # (h, 2 h, 3), linear RGB, sky at the top
     azimuth: float = 0.0  # turned by this about the world's z axis, rad
     strength: float = 1.0
+
+    @property
+    def directions(self) -> Array:
+        """Where the centre of each pixel of the map lies, unit vectors (h, 2 h, 3), world frame."""
+        height, width = self.radiance.shape[:2]
+        polar = (np.arange(height)[:, None] + 0.5) / height * np.pi
+        around = self.azimuth + (0.5 - (np.arange(width) + 0.5) / width) * 2 * np.pi
+        towards = [np.sin(polar) * np.cos(around), np.sin(polar) * np.sin(around)]
+        return np.stack([*towards, np.broadcast_to(np.cos(polar), (height, width))], axis=-1)
 
 
 @dataclass(frozen=True, eq=False)
