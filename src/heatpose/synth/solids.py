@@ -42,6 +42,13 @@ class Solid:
         """The corners of all pieces, (n, 3), mm: their hull is the object's."""
         return np.concatenate(self.parts)
 
+    @property
+    def radius(self) -> float:
+        """Radius of a ball around the middle of the solid, mm."""
+        corners = self.corners
+        middle = (corners.min(axis=0) + corners.max(axis=0)) / 2
+        return float(np.linalg.norm(corners - middle, axis=1).max())
+
 
 def read_solids(meshes: Mapping[int, Mesh], cache: Path) -> dict[int, Solid]:
     """Return the convex parts of meshes; those not yet in the cache are computed and put there.
