@@ -110,13 +110,14 @@ class EpochEnd(Callback):
         self._write(trainer, module, record)
         write_image(self.run / "contact_sheets" / f"epoch_{epoch:04d}.png", seen.sheet)
         LOG.info(
-            "epoch %d of %d: %d samples, %.3g a second, loss %.2f, on unseen samples %s",
+            "epoch %d of %d: %d samples, %.3g a second, loss %.2f, on unseen samples %s; %s left",
             epoch,
             config.epochs,
             record["samples"],
             record["samples_per_second"],
             step["total"],
             seen.summary,
+            _duration((config.epochs - epoch) * (time.monotonic() - self.epoch_started)),
         )
 
     def _write(
@@ -136,3 +137,9 @@ def _numbers(trainer: lightning.Trainer, prefix: str) -> dict[str, float]:
     """Return what the last step logged under a prefix."""
     metrics = trainer.callback_metrics.items()
     return {name.removeprefix(prefix): float(v) for name, v in metrics if name.startswith(prefix)}
+
+
+def _duration(seconds: float) -> str:
+    """Return hours and minutes, or minutes alone."""
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from heatpose.data.detection_samples import DetectionSampleConfig
 from heatpose.data.samples import SampleConfig
 from heatpose.train.detection_losses import DetectionLossConfig
 from heatpose.train.losses import LossConfig
@@ -69,9 +70,14 @@ class DetectorConfig(RunConfig):
     batch_size: int = 16
     clip: float = 10.0
     image_size: int = 640  # side of the training images, px
+    sample: DetectionSampleConfig = field(default_factory=DetectionSampleConfig)
     loss: DetectionLossConfig = field(default_factory=DetectionLossConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.image_size <= 0 or self.image_size % 32:
             raise ValueError(f"image_size must be divisible by 32, got {self.image_size}")
+        if self.sample.image_size != self.image_size:
+            raise ValueError(
+                f"samples must be {self.image_size} px, got {self.sample.image_size} px"
+            )

@@ -84,7 +84,7 @@ def train_keypoints(
             or there is a run that would be lost.
         LabelError: the labels contradict what is rendered.
     """
-    _check_folder(run, network, resume)
+    check_folder(run, network, resume)
     error = check_labels(maker, seed=config.seed + 2)
     LOG.info("labels agree with the rendered surface to %.3f px in the median", error)
     _prepare(run, network.config, config)
@@ -121,18 +121,25 @@ def train_detector(
         CheckpointError: there is nothing to resume from, it is damaged or of another network;
             or there is a run that would be lost.
     """
-    _check_folder(run, network, resume)
+    check_folder(run, network, resume)
     _prepare(run, network.config, config)
     objects = [{"id": i, "name": (names or {}).get(i, "")} for i in samples.object_ids]
     _write_json(run / "objects.json", {"format": OBJECTS_FORMAT, "objects": objects})
     module = DetectorTraining(network, samples.object_ids, config)
     stream = DetectionStream(samples, config.steps * config.batch_size, config.seed)
+    datasets = sorted({f"{f.dataset.root.name}/{f.dataset.split}" for f in samples.frames})
+    notes = {**_notes(), "datasets": datasets}
     others = DetectionStream(unseen or samples, UNSEEN, config.seed + 1)
-    _fit(run, module, stream, EpochEnd(run, others, config.batch_size, _notes()), resume)
+    _fit(run, module, stream, EpochEnd(run, others, config.batch_size, notes), resume)
 
 
-def _check_folder(run: Path, network: nn.Module, resume: bool) -> None:
-    """Refuse to lose a run, and to go on with what is not one."""
+def check_folder(run: Path, network: nn.Module, resume: bool) -> None:
+    """Refuse to lose a run, and to go on with what is none or of another network.
+
+    Raises:
+        CheckpointError: there is nothing to resume from, it is damaged or of another network;
+            or there is a run that would be lost.
+    """
     if resume:
         _check_resumable(run, network)
     elif (run / "last.ckpt").exists():

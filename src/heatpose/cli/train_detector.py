@@ -1,0 +1,86 @@
+"""``heatpose train detector``."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+def detector(
+    dataset: Annotated[
+        list[Path], typer.Option(help="BOP data set, drawn or real; several times.")
+    ],
+    out: Annotated[Path, typer.Option(help="Run folder to write.")],
+    split: Annotated[
+        list[str], typer.Option(help="Folder of the scenes, for all data sets or one for each.")
+    ] = ["train"],  # noqa: B006, typer copies it
+    objects: Annotated[
+        Path | None,
+        typer.Option(help="Models folder whose objects are learned; else all in the data sets."),
+    ] = None,
+    size: Annotated[Literal["n", "s", "m", "b", "l", "x"], typer.Option(help="Of YOLOv10.")] = "m",
+    image_size: Annotated[int, typer.Option(help="Side of the training images, px.")] = 640,
+    samples: Annotated[int, typer.Option(help="Training samples in all.")] = 200_000,
+    backgrounds: Annotated[
+        Path | None, typer.Option(help="Folder of photographs; without it they are generated.")
+    ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(help="network.safetensors of a run, or published weights, to start from."),
+    ] = None,
+    unseen: Annotated[
+        Path | None,
+        typer.Option(help="BOP data set to try the network on after each epoch, not trained on."),
+    ] = None,
+    unseen_split: Annotated[str, typer.Option(help="Folder of its scenes.")] = "test",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from last.ckpt.")] = False,
+    batch_size: Annotated[int, typer.Option(help="Samples in a batch.")] = 16,
+    learning_rate: Annotated[float, typer.Option(help="At the top of the schedule.")] = 1e-3,
+    mosaic: Annotated[
+        float, typer.Option(help="Share of samples that are four pictures side by side.")
+    ] = 0.25,
+    collage: Annotated[
+        float, typer.Option(help="Share of pictures that are objects pasted onto a background.")
+    ] = 0.3,
+    epoch_samples: Annotated[int, typer.Option(help="Samples between two checkpoints.")] = 4096,
+    workers: Annotated[int, typer.Option(help="Processes that make samples.")] = 2,
+    seed: Annotated[int, typer.Option(help="Of samples and weights.")] = 0,
+) -> None:
+    """Train a YOLOv10 detector on BOP data sets."""
+    from heatpose.cli.failures import checked_options
+    from heatpose.data.backgrounds import Backgrounds
+    from heatpose.data.detection_samples import DetectionSampleConfig, DetectionSet
+    from heatpose.model.yolov10 import YoloConfig
+    from heatpose.train.config import DetectorConfig
+    from heatpose.train.detector_start import (
+        make_detector,
+        make_unseen,
+        objects_to_find,
+        open_datasets,
+    )
+    from heatpose.train.loop import check_folder, train_detector
+
+    with checked_options():
+        config = DetectorConfig(
+            samples=samples,
+            samples_per_epoch=epoch_samples,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            seed=seed,
+            workers=workers,
+            image_size=image_size,
+            sample=DetectionSampleConfig(image_size=image_size, mosaic=mosaic, collage=collage),
+        )
+    datasets = open_datasets(dataset, split)
+    names = objects_to_find(datasets, objects)
+    network = make_detector(YoloConfig(len(names), size), seed, init)
+    check_folder(out, network, resume)  # before much is read
+    scenery = Backgrounds(backgrounds)
+    drawn = DetectionSet(datasets, list(names), config.sample, scenery)
+    tried_on = make_unseen(unseen, unseen_split, list(names), image_size) if unseen else None
+    typer.echo(
+        f"YOLOv10{size} for {len(names)} objects: {config.samples} samples of {image_size} px in "
+        f"{config.epochs} epochs of {config.steps_per_epoch} steps"
+    )
+    train_detector(out, drawn, network, config, names=names, unseen=tried_on, resume=resume)
+    typer.echo(f"trained detector in {out}")
