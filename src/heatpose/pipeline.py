@@ -16,6 +16,7 @@ from heatpose.geometry.camera import Camera
 from heatpose.model.heatmaps import SIGMA, Keypoints, decode, keypoints_in_crop
 from heatpose.objects.catalogue import ObjectModel
 from heatpose.runtime.bundle import Bundle, read_bundle
+from heatpose.runtime.detector import ObjectDetector
 from heatpose.runtime.predictor import Backend, KeypointPredictor, Precision, open_predictor
 from heatpose.solve.pnp import solve_pnp
 from heatpose.types import Detection, Observation, PoseEstimate
@@ -103,8 +104,6 @@ class PoseEstimator:
             detector: takes the place of the bundle's.
         """
         if detector is None and bundle.detector is not None:
-            from heatpose.runtime.detector import ObjectDetector
-
             settings = bundle.detector.settings
             detector = ObjectDetector(
                 bundle.detector.network,

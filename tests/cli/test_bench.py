@@ -7,9 +7,9 @@ from heatpose.cli import app
 STAGES = ["read", "crop", "network", "decode", "solve", "total"]
 
 
-def bench(toys, *arguments):
+def bench(toys, *arguments, boxes=True):
     fixed = ["--bundle", toys.bundle, "--dataset", toys.dataset]
-    fixed += ["--boxes", toys.dataset / "boxes.json"]
+    fixed += ["--boxes", toys.dataset / "boxes.json"] if boxes else []
     return CliRunner().invoke(app, ["bench", *map(str, [*fixed, *arguments])])
 
 
@@ -39,3 +39,16 @@ def test_without_boxes_there_is_nothing_to_time(toys):
     result = bench(toys)
     assert result.exit_code == 1
     assert result.stderr == "error: there is nothing to time: no frame has boxes\n"
+
+
+def test_the_detector_is_timed_where_no_boxes_are_given(toys):
+    toys.add_detector((1, toys.box, 0.9), (1, toys.box, 0.8))
+    record = json.loads(bench(toys, "--json", boxes=False).stdout)
+    assert list(record["stages"]) == ["read", "detect", *STAGES[1:]]
+    assert record["stages"]["detect"]["median"] > 0
+    assert (record["n_frames"], record["poses_per_frame"]) == (2, 2)
+
+
+def test_without_a_detector_boxes_are_asked_for(toys):
+    result = bench(toys, boxes=False)
+    assert result.exit_code == 1 and "toys holds no detector" in result.stderr

@@ -5,12 +5,15 @@ import pytest
 from typer.testing import CliRunner
 
 from heatpose.cli import app
+from heatpose.data.bop_files import read_detections
 from heatpose.data.images import read_image, write_image
 from heatpose.data.results import read_results
 
 
 def estimate(toys, *arguments, boxes="boxes.json"):
-    fixed = ["--bundle", toys.bundle, "--out", toys.folder / "out", "--boxes", toys.folder / boxes]
+    fixed = ["--bundle", toys.bundle, "--out", toys.folder / "out"]
+    if boxes:
+        fixed += ["--boxes", toys.folder / boxes]
     return CliRunner().invoke(app, ["estimate", *map(str, [*arguments, *fixed])])
 
 
@@ -19,8 +22,8 @@ def on_images(toys, *arguments, camera="camera.json", boxes="boxes.json"):
     return estimate(toys, toys.images, "--camera", camera, *arguments, boxes=boxes)
 
 
-def on_dataset(toys, *arguments):
-    return estimate(toys, "--dataset", toys.dataset, *arguments, boxes="dataset/boxes.json")
+def on_dataset(toys, *arguments, boxes="dataset/boxes.json"):
+    return estimate(toys, "--dataset", toys.dataset, *arguments, boxes=boxes)
 
 
 def left_behind(toys):
@@ -165,3 +168,84 @@ def test_images_need_a_camera_and_a_dataset_has_its_own(toys, arguments):
 def test_a_missing_image_is_named(toys):
     result = estimate(toys, toys.images / "chair.png", "--camera", toys.folder / "camera.json")
     assert result.exit_code == 1 and "chair.png" in result.stderr
+
+
+def test_without_boxes_the_detector_of_the_bundle_finds_them(toys):
+    """Two instances, a sure one and one that is not; an object that the network does not know."""
+    toys.add_detector((1, toys.box, 0.9), (1, (30, 20, 90, 70), 0.5), (0, toys.box, 0.8))
+    write_image(toys.images / "night.png", np.zeros((120, 160, 3), np.uint8))
+    result = on_images(toys, "--no-overlays", boxes=None)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("4 poses of 4 boxes in 3 images")
+    assert left_behind(toys) == ["detections.json", "poses.json", "results.csv"]
+    out = toys.folder / "out"
+    poses = {
+        i["image_id"]: i["poses"] for i in json.loads((out / "poses.json").read_text())["images"]
+    }
+    assert [len(poses[i]) for i in range(3)] == [2, 0, 2]  # desk, night, table
+    np.testing.assert_allclose(poses[0][0]["box"], toys.box, atol=1e-3)
+    np.testing.assert_allclose(poses[0][0]["camera_from_object"], toys.pose, atol=0.3)
+    found = read_detections(out / "detections.json")
+    assert [d.object_id for d in found[0, 2]] == [7, 7] and (0, 1) not in found
+    seconds = {
+        image["image_id"]: image["seconds"]
+        for image in json.loads((out / "poses.json").read_text())["images"]
+    }
+    detect = json.loads((out / "detections.json").read_text())[0]["time"]
+    assert 0 < detect < max(seconds.values())
+
+
+def test_the_threshold_is_the_bundles_unless_told_otherwise(toys):
+    toys.add_detector((1, toys.box, 0.6), (1, toys.box, 0.4), threshold=0.5)
+    assert on_images(toys, boxes=None).stdout.startswith("2 poses of 2 boxes in 2 images")
+    result = on_images(toys, "--threshold", "0.3", boxes=None)
+    assert result.stdout.startswith("4 poses of 4 boxes in 2 images")
+
+
+def test_targets_take_the_best_detections_however_unsure(toys):
+    """One instance of object 7 is asked for: the better detection is posed, both are written."""
+    toys.add_detector((1, (0, 0, 9, 9), 0.02), (1, toys.box, 0.03), (0, toys.box, 0.9))
+    result = on_dataset(toys, boxes=None)
+    assert result.stdout.startswith("2 poses of 2 boxes in 2 images"), result.output
+    for found in read_results(toys.folder / "out" / "results.csv"):
+        assert found.score == pytest.approx(0.03, rel=0.1)
+        np.testing.assert_allclose(found.camera_from_object, toys.pose, atol=0.3)
+    found = read_detections(toys.folder / "out" / "detections.json")
+    assert {key: [d.score for d in each] for key, each in found.items()} == {
+        (2, 4): pytest.approx([0.03, 0.02]),
+        (2, 9): pytest.approx([0.03, 0.02]),
+    }
+
+
+def test_any_onnx_detector_can_be_plugged_in(toys):
+    """It has a will of its own: pictures are enlarged to 640 px, and the cube is its class 2."""
+    toys.add_detector((1, (0, 0, 9, 9), 0.9))
+    (toys.folder / "other.onnx").write_bytes(toys.onnx_detector((2, toys.box, 0.8), scale=4))
+    result = on_images(
+        toys, "--detector", toys.folder / "other.onnx", "--detector-objects", "3,1,7", boxes=None
+    )
+    assert result.stdout.startswith("2 poses of 2 boxes"), result.output
+    [first, _] = read_results(toys.folder / "out" / "results.csv")
+    np.testing.assert_allclose(first.camera_from_object, toys.pose, atol=0.3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the bundle toys holds no detector: say where objects are with --boxes"),
+        (["--detector", "a.onnx"], "--detector and --detector-objects go together"),
+        (["--detector", "a.onnx", "--detector-objects", "7"], "cannot read a.onnx"),
+        (["--detector", "a.onnx", "--detector-objects", "7,x"], "ids as in 1,5,6, got '7,x'"),
+        (["--detector", "a.onnx", "--detector-objects", "7,7"], "ids as in 1,5,6, got '7,7'"),
+    ],
+)
+def test_where_boxes_come_from_must_be_said_once(toys, arguments, message):
+    result = on_images(toys, *arguments, boxes=None)
+    assert result.exit_code == 1 and result.stderr.count("\n") == 1
+    assert message in result.stderr
+    assert left_behind(toys) is None
+
+
+def test_boxes_and_a_threshold_of_a_detector_contradict_each_other(toys):
+    result = on_images(toys, "--threshold", "0.5")
+    assert result.exit_code == 1 and "say nothing where --boxes" in result.stderr
