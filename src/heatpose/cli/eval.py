@@ -1,13 +1,20 @@
-"""heatpose eval: score a BOP results file."""
+"""heatpose eval: score a file of poses or of detections."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+if TYPE_CHECKING:
+    from heatpose.data.bop import BopDataset
+    from heatpose.evaluate.detections import DetectionEvaluation
+    from heatpose.evaluate.scores import Evaluation
+
 
 def evaluate(
-    results: Annotated[Path, typer.Argument(help="BOP results file (.csv).")],
+    results: Annotated[
+        Path, typer.Argument(help="BOP results file (.csv), or detections as BOP has them (.json).")
+    ],
     dataset: Annotated[Path, typer.Option(help="BOP data set with ground truth.")],
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     split: Annotated[str, typer.Option(help="Folder of the scenes.")] = "test",
@@ -15,31 +22,64 @@ def evaluate(
         str | None,
         typer.Option(help="Name of the targets file.", show_default="SPLIT_targets_bop19.json"),
     ] = None,
+    boxes: Annotated[
+        Literal["visible", "whole"],
+        typer.Option(help="Of detections: around what is seen of an object, or all of it."),
+    ] = "visible",
 ) -> None:
-    """Score estimated poses against the ground truth, per object and over all targets."""
+    """Score estimated poses, or detections, against the ground truth, per object and over all."""
     from json import dumps
 
     from rich.console import Console
-    from rich.progress import track
 
-    from heatpose.data.bop import BopDataset, read_results
-    from heatpose.evaluate.report import as_record, as_sentence, as_table
-    from heatpose.evaluate.scores import evaluate_results
+    from heatpose.data.bop import BopDataset
+    from heatpose.evaluate import detection_report, report
 
     data = BopDataset(dataset, split, targets)
-    poses = read_results(results)
+    if results.suffix.lower() == ".json":
+        found = _detections(data, results, boxes)
+        record, sentence = detection_report.as_record(found), detection_report.as_sentence(found)
+        table = detection_report.as_table(found, _names(data))
+    else:
+        poses = _poses(data, results)
+        record, sentence = report.as_record(poses), report.as_sentence(poses)
+        table = report.as_table(poses, _names(data))
+    if json:
+        typer.echo(dumps(record, indent=2))
+        return
+    # Numbers must not be cut off where the output is narrow or goes to a file.
+    Console(width=max(Console().width, 120)).print(table)
+    typer.echo(sentence)
+
+
+def _poses(data: "BopDataset", results: Path) -> "Evaluation":
+    from rich.console import Console
+    from rich.progress import track
+
+    from heatpose.data.bop import read_results
+    from heatpose.evaluate.scores import evaluate_results
+
     screen = Console(stderr=True)
-    evaluation = evaluate_results(
+    return evaluate_results(
         data,
-        poses,
+        read_results(results),
         lambda todo: track(
             todo, "scoring", console=screen, transient=True, disable=not screen.is_terminal
         ),
     )
-    if json:
-        typer.echo(dumps(as_record(evaluation), indent=2))
-        return
-    names = {i: str(info.get("name", "")) for i, info in data.models_info().items()}
-    # Numbers must not be cut off where the output is narrow or goes to a file.
-    Console(width=max(Console().width, 120)).print(as_table(evaluation, names))
-    typer.echo(as_sentence(evaluation))
+
+
+def _detections(
+    data: "BopDataset", results: Path, boxes: Literal["visible", "whole"]
+) -> "DetectionEvaluation":
+    from heatpose.data.bop import read_detections
+    from heatpose.evaluate.detections import evaluate_detections
+
+    return evaluate_detections(data, read_detections(results), boxes)
+
+
+def _names(data: "BopDataset") -> dict[int, str]:
+    """Return names of objects, where the data set comes with models."""
+    if not (data.models_folder() / "models_info.json").is_file():
+        return {}
+    return {i: str(info.get("name", "")) for i, info in data.models_info().items()}

@@ -1,8 +1,8 @@
 """Scores of detections: average precision as COCO has it, and recall where poses start.
 
 Average precision is that of pycocotools, over the objects that occur: ``ap`` is the mean over
-overlaps (IoU) of 0.50, 0.55, ..., 0.95, ``ap50`` that at 0.50, with 100 detections an image at
-most. What is hardly visible is neither right nor wrong (COCO's ``iscrowd``).
+overlaps (IoU) of 0.50, 0.55, ..., 0.95, ``ap50`` that at 0.50, with the best 100 detections of an object
+in an image. What is hardly visible is neither right nor wrong (COCO's ``iscrowd``).
 
 Recall is what poses can be estimated from: a target that asks for n instances of an object takes
 its n detections with the highest scores and no others, as `heatpose.data.frames` does.
@@ -12,7 +12,7 @@ import contextlib
 import io
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -26,7 +26,7 @@ from heatpose.types import Detection
 
 LOG = logging.getLogger(__name__)
 LEAST_VISIBLE = 0.1  # share of a silhouette up to which BOP does not look for an object
-MOST = 100  # detections of an image that count, the best ones
+OVERLAPS = (0.5, 0.75)  # at which recall is counted
 
 ImageKey = tuple[int, int]  # scene and image id
 BoxKind = Literal["visible", "whole"]
@@ -84,14 +84,14 @@ def evaluate_detections(
         LOG.warning("none of the detections is in an image that %s has targets in", dataset.root)
     truths = {key: true_boxes(dataset, key, boxes) for key in keys}
     found = {key: found.get(key, ()) for key in keys}
-    overlaps: dict[int, list[Array]] = {}
+    met: dict[int, list[Array]] = {}
     for target in targets:
         key = (target.scene_id, target.image_id)
-        best = best_overlaps(truths[key], found[key], target.object_id, target.instances)
-        overlaps.setdefault(target.object_id, []).append(best)
-    return _joined(
-        average_precision(truths, found), {i: np.concatenate(o) for i, o in overlaps.items()}
-    )
+        met.setdefault(target.object_id, []).append(
+            instances_met(truths[key], found[key], target.object_id, target.instances)
+        )
+    joined = {object_id: np.concatenate(each) for object_id, each in met.items()}
+    return _evaluation(average_precision(truths, found), joined)
 
 
 def true_boxes(dataset: BopDataset, key: ImageKey, boxes: BoxKind = "visible") -> list[TrueBox]:
@@ -174,60 +174,47 @@ def _annotation(image: int, object_id: int, box: Box, rest: dict[str, Any]) -> d
     }
 
 
-def best_overlaps(
+def instances_met(
     truths: Sequence[TrueBox], found: Sequence[Detection], object_id: int, instances: int
 ) -> Array:
-    """Return how well each instance that a target asks for is met by its best detections.
+    """Return which of the instances that a target asks for are found by its best detections.
 
     Args:
         truths: in the image.
         found: in the image.
         object_id: of the target.
-        instances: that the target asks for.
+        instances: that the target asks for. Of more true boxes than that, those count that are
+            found.
 
     Returns:
-        The overlap of each instance with the detection it got, 0 where it got none, (g,); for
-        more true boxes than instances, those that are met best.
+        0 or 1 for each instance, at each of `OVERLAPS`, (g, 2).
     """
-    boxes = [t.box for t in truths if t.object_id == object_id and t.counts]
+    boxes = np.array([t.box for t in truths if t.object_id == object_id and t.counts])
     those = sorted((d for d in found if d.object_id == object_id), key=lambda d: -d.score)
-    if not boxes or not those:
-        return np.zeros(min(len(boxes), instances))
-    detected = np.array([d.box for d in those[:instances]])
-    overlaps = intersection_over_union(detected, np.array(boxes))
-    got = match(1 - overlaps, limit=1.0)
-    met = np.where(np.isfinite(got), 1 - got, 0.0)
-    best: Array = np.sort(met)[::-1][:instances]
-    return best
+    met = np.zeros((min(len(boxes), instances), len(OVERLAPS)))
+    if len(met) and those:
+        detected = np.array([d.box for d in those[:instances]])
+        errors = 1 - intersection_over_union(detected, boxes)
+        for column, least in enumerate(OVERLAPS):
+            count = int(np.isfinite(match(errors, 1 - least + 1e-9)).sum())
+            met[:count, column] = 1
+    return met
 
 
-def _joined(
-    precision: Mapping[int, tuple[float, float]], overlaps: Mapping[int, Array]
+def _evaluation(
+    precision: Mapping[int, tuple[float, float]], met: Mapping[int, Array]
 ) -> DetectionEvaluation:
     """Put both kinds of scores together, per object and over all."""
-    objects = {}
-    for object_id in sorted({*precision, *overlaps}):
-        met = overlaps.get(object_id, np.zeros(0))
-        ap, ap50 = precision.get(object_id, (None, None))
-        recalls = _share(met >= 0.5), _share(met >= 0.75)
-        objects[object_id] = DetectionScores(ap, ap50, *recalls, len(met))
-    everything = np.concatenate([*overlaps.values(), np.zeros(0)])
-    mean = DetectionScores(
-        _mean([ap for ap, _ in precision.values()]),
-        _mean([ap50 for _, ap50 in precision.values()]),
-        _share(everything >= 0.5),
-        _share(everything >= 0.75),
-        len(everything),
-    )
-    return DetectionEvaluation(mean, objects)
+    none = np.zeros((0, len(OVERLAPS)))
+    objects = {
+        object_id: _scores(precision.get(object_id), met.get(object_id, none))
+        for object_id in sorted({*precision, *met})
+    }
+    mean = np.mean([*precision.values()], axis=0) if precision else None
+    return DetectionEvaluation(_scores(mean, np.concatenate([*met.values(), none])), objects)
 
 
-def _share(values: Any) -> float | None:
-    return float(np.mean(values)) if len(values) else None
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return float(np.mean(values)) if values else None
-
-
-SCORES = tuple(field.name for field in fields(DetectionScores))
+def _scores(precision: Sequence[float] | Array | None, met: Array) -> DetectionScores:
+    ap, ap50 = (None, None) if precision is None else (float(value) for value in precision)
+    recall50, recall75 = met.mean(axis=0).tolist() if len(met) else (None, None)
+    return DetectionScores(ap, ap50, recall50, recall75, targets=len(met))

@@ -43,7 +43,7 @@ class ProgressBar(Callback):
             TimeRemainingColumn(elapsed_when_finished=True),
         )
         self.task = self.bar.add_task("steps", total=config.steps, rate=0.0, so_far="")
-        self.started, self.first_step = 0.0, 0
+        self.started, self.shown, self.first_step = 0.0, 0.0, 0
 
     def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
         """Start the clock; a run that goes on starts where it was left."""
@@ -53,13 +53,15 @@ class ProgressBar(Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Batch, index: int
     ) -> None:
-        """Move the bar."""
-        if trainer.global_step % 10 == 0:
+        """Move the bar, once a second."""
+        now = time.monotonic()
+        if now - self.shown > 1 or trainer.is_last_batch:
+            self.shown = now
             done = (trainer.global_step - self.first_step) * self.config.batch_size
             self.bar.update(
                 self.task,
                 completed=trainer.global_step,
-                rate=done / (time.monotonic() - self.started),
+                rate=done / (now - self.started),
                 so_far=f", {module.progress(trainer.callback_metrics)}",
             )
 
