@@ -12,7 +12,7 @@ from heatpose.geometry.transforms import invert, make_transform, rotation_angle,
 from heatpose.model.heatmaps import encode, heatmap_from_crop
 from heatpose.objects.catalogue import ObjectModel, read_models
 from heatpose.objects.keypoints import select_keypoints
-from heatpose.pipeline import PoseEstimator
+from heatpose.pipeline import STAGES, PoseEstimator
 from heatpose.types import Detection, Observation
 
 
@@ -201,6 +201,20 @@ def test_a_detector_is_asked_where_no_detections_are_given(objects, camera, rand
         estimator(black(camera))
 
 
+def test_detections_of_objects_that_the_network_does_not_know_are_passed_over(
+    estimator, objects, camera, random_pose
+):
+    """A given detection of one is a mistake; a detector may well know more objects."""
+    poses = estimator.predictor.poses = {o.object_id: random_pose() for o in objects}
+    found = [detection(o, poses[o.object_id], camera) for o in objects]
+    stranger = Detection(5, (10.0, 10, 50, 50), 1.0)
+    estimator.detector = lambda _: [stranger, *found]
+    assert estimator.detect(black(camera)) == found
+    assert {e.object_id for e in estimator(black(camera))} == {3, 7}
+    estimator.detector = lambda _: [stranger]
+    assert estimator(black(camera)) == []
+
+
 def test_stages_run_in_the_context_that_is_asked_for(estimator, objects, camera, random_pose):
     log = []
 
@@ -212,8 +226,13 @@ def test_stages_run_in_the_context_that_is_asked_for(estimator, objects, camera,
     pose = random_pose()
     estimator.predictor.poses = {7: pose}
     estimator.timed = timed
-    estimator(black(camera), [detection(objects[0], pose, camera)])
+    found = [detection(objects[0], pose, camera)]
+    estimator(black(camera), found)
     assert log == ["crop", "network", "decode", "solve"]
+    log.clear()
+    estimator.detector = lambda _: found
+    estimator(black(camera))
+    assert log == list(STAGES) == ["detect", "crop", "network", "decode", "solve"]
 
 
 @pytest.mark.real

@@ -1,3 +1,4 @@
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,34 +17,43 @@ from heatpose.types import Detection, PoseEstimate
 
 @pytest.fixture
 def examples(tmp_path, camera, cube_mesh, brick_mesh, random_pose, monkeypatch):
-    """Two pictures; in the first the cube is 7 mm too high, in the second it is not found."""
+    """Three pictures: two cubes of which one is 7 mm too high; a brick twice; nothing at all."""
     folder = tmp_path / "demo"
     (folder / "images").mkdir(parents=True)
     (folder / "lmo.heatpose").touch()
-    poses = [{4: random_pose(), 9: random_pose()} for _ in range(2)]
+    cubes, brick = [random_pose(), random_pose()], random_pose()
     write_camera(folder / "camera.json", camera)
-    truth = {i: [GroundTruth(k, v) for k, v in each.items()] for i, each in enumerate(poses)}
+    truth = {
+        0: [GroundTruth(4, cubes[0]), GroundTruth(4, cubes[1])],
+        1: [GroundTruth(4, cubes[0]), GroundTruth(9, brick)],
+        2: [],
+    }
     write_scene_gt(folder / "scene_gt.json", truth)
-    boxes = {(1, i): [Detection(k, (10, 10, 90, 90), 1.0) for k in (4, 9)] for i in range(2)}
-    write_detections(folder / "boxes.json", boxes)
-    for i in range(2):
+    for i in truth:
         write_image(folder / "images" / f"{i:06d}.png", np.full((480, 640, 3), i, np.uint8))
 
     objects = (
         ObjectModel(4, "cube", cube_mesh, cube_mesh.vertices[:6], np.eye(4)[None], 140.0),
         ObjectModel(9, "brick", brick_mesh, brick_mesh.vertices[:6], np.eye(4)[None], 160.0),
     )
-    contents = SimpleNamespace(objects=objects)
+    contents = SimpleNamespace(objects=objects, detector=object())
     monkeypatch.setattr(bundle, "read_bundle", lambda path: contents)
+    lifted = cubes[1] + np.array([[0] * 4, [0, 0, 0, -7.0], [0] * 4, [0] * 4])
+    found = {
+        0: [as_estimate(4, lifted), as_estimate(4, cubes[0])],
+        1: [as_estimate(9, brick), as_estimate(9, brick)],
+        2: [],
+    }
 
-    def estimate(observation, detections):
-        which = int(observation.image[0, 0, 0])
-        lifted = poses[which][4] + np.array([[0] * 4, [0, 0, 0, -7.0], [0] * 4, [0] * 4])
-        cube = [as_estimate(4, lifted)] if which == 0 else []
-        return [*cube, as_estimate(9, poses[which][9])]
+    class Estimator:
+        def __call__(self, observation, detections):
+            self.asked.append(detections)
+            with self.timed("detect"):
+                return found[int(observation.image[0, 0, 0])]
 
-    monkeypatch.setattr(PoseEstimator, "from_bundle", lambda contents: estimate)
-    return folder
+    Estimator.asked, Estimator.timed = [], staticmethod(lambda stage: nullcontext())
+    monkeypatch.setattr(PoseEstimator, "from_bundle", lambda contents: Estimator())
+    return SimpleNamespace(folder=folder, contents=contents, asked=Estimator.asked)
 
 
 def as_estimate(object_id, pose):
@@ -52,21 +62,50 @@ def as_estimate(object_id, pose):
     )
 
 
+def run_demo(examples, out, *arguments):
+    arguments = ["demo", "--examples", str(examples.folder), "--out", str(out), *arguments]
+    return CliRunner().invoke(app, arguments)
+
+
 def test_the_demo_says_what_it_found_and_where_the_pictures_are(examples, tmp_path):
     out = tmp_path / "out"
-    result = CliRunner().invoke(app, ["demo", "--examples", str(examples), "--out", str(out)])
+    result = run_demo(examples, out)
     assert result.exit_code == 0, result.output
     lines = [line.split() for line in result.output.splitlines() if line.strip()]
     # image, ms, object, x, y, z, off, turned, ADD(-S) in diameters, score
-    cube = next(line for line in lines if "cube" in line)
-    assert cube[0] == "000000.png"
-    assert cube[-4:] == ["7.0", "0.0", "0.050", "0.88"]
-    assert [*lines[-4][:1], *lines[-4][2:]] == ["000001.png", "cube", "no", "pose"]
-    assert lines[-3][0] == "brick" and lines[-3][-2] == "0.000"
+    first, second, third, brick, alarm, none = lines[-8:-2]
+    assert first[0] == "000000.png" and first[-4:] == ["0.0", "0.0", "0.000", "0.88"]
+    assert second[-4:] == ["7.0", "0.0", "0.050", "0.88"]
+    assert [third[0], *third[2:]] == ["000001.png", "cube", "not", "found"]
+    assert brick[0] == "brick" and brick[-2] == "0.000"
+    assert alarm[0] == "brick" and alarm[-3:] == ["false", "alarm", "0.88"]
+    assert [none[0], *none[2:]] == ["000002.png", "none"]
     assert " ".join(lines[-2]).startswith("3 of 4 poses within 0.1 diameters of the truth")
-    assert lines[-1] == ["overlays:", f"{out}/000000.png,", f"{out}/000001.png"]
-    for name in ("000000.png", "000001.png"):
-        assert len(np.unique(read_image(out / name).reshape(-1, 3), axis=0)) > 10
+    assert " ".join(lines[-2]).endswith("1 false alarm")
+    assert lines[-1] == ["page:", f"{out}/index.html,", "overlays:", f"{out}/*.png"]
+    assert len(np.unique(read_image(out / "000001.png").reshape(-1, 3), axis=0)) > 10
+    page = (out / "index.html").read_text()
+    assert page.count("<article>") == page.count("data:image/jpeg") == 3
+    assert " ".join(lines[-2]) in page
+
+
+def test_boxes_are_read_only_where_the_bundle_has_no_detector(examples, tmp_path):
+    run_demo(examples, tmp_path / "out")
+    assert set(examples.asked) == {None}
+    examples.contents.detector = None
+    boxes = {(1, i): [Detection(4, (10, 10, 90, 90), 1.0)] for i in range(3)}
+    write_detections(examples.folder / "boxes.json", boxes)
+    assert run_demo(examples, tmp_path / "out").exit_code == 0
+    assert examples.asked[-1] == tuple(boxes[1, 2])
+
+
+def test_the_page_is_opened_when_that_is_asked_for(examples, tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    run_demo(examples, tmp_path / "out")
+    assert opened == []
+    run_demo(examples, tmp_path / "out", "--open")
+    assert opened == [(tmp_path / "out" / "index.html").as_uri()]
 
 
 def test_without_examples_it_says_where_it_looked(tmp_path):
@@ -78,4 +117,4 @@ def test_without_examples_it_says_where_it_looked(tmp_path):
 def test_the_working_directory_comes_first(examples, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(app, ["demo"])
-    assert result.exit_code == 0 and (tmp_path / "out" / "demo" / "000001.png").exists()
+    assert result.exit_code == 0 and (tmp_path / "out" / "demo" / "index.html").exists()

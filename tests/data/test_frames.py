@@ -133,3 +133,23 @@ def test_an_unknown_target_is_refused_or_passed_over(dataset, tmp_path):
         frames_of_targets(dataset, tmp_path / "boxes.json", {5})
     first, _ = frames_of_targets(dataset, tmp_path / "boxes.json", {5}, known_only=True)
     assert [d.object_id for d in first.detections] == [5]
+
+
+def test_without_a_file_a_detector_is_to_be_asked(photos, dataset):
+    frames = frames_of_images([photos / "photos"], photos / "camera.json", None, {5})
+    assert [f.detections for f in frames] == [None, None, None]
+    found = [moved(5, 0.1), moved(5, 0.7, 1), moved(9, 0.4)]
+    assert [d.score for d in frames[0].choose(found)] == [0.7, 0.4, 0.1]  # all that are there
+
+
+def test_targets_choose_from_what_is_found_as_from_a_file(dataset, tmp_path):
+    found = {
+        (4, 12): [moved(5, 0.3), moved(5, 0.9, 1), moved(5, 0.6, 2), moved(9, 1.0, 3)],
+        (4, 3): [moved(5, 0.1), moved(2, 0.8), moved(5, 0.2, 1)],
+    }
+    write_detections(tmp_path / "boxes.json", found)
+    given = frames_of_targets(dataset, tmp_path / "boxes.json", {5, 9})
+    asked = frames_of_targets(dataset, None, {5, 9})
+    assert [f.detections for f in asked] == [None, None]
+    for one, other in zip(given, asked, strict=True):
+        assert other.choose(found[other.ids]) == list(one.detections)

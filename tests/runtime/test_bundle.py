@@ -10,9 +10,9 @@ import pytest
 
 from heatpose.errors import BundleError, DataError
 from heatpose.objects.catalogue import ObjectModel
-from heatpose.runtime.bundle import Bundle, read_bundle, write_bundle
+from heatpose.runtime.bundle import Bundle, BundledDetector, read_bundle, write_bundle
 from heatpose.runtime.bundle_files import write_files
-from heatpose.runtime.bundle_record import CropSettings, Provenance, sha256
+from heatpose.runtime.bundle_record import CropSettings, DetectorSettings, Provenance, sha256
 
 
 @pytest.fixture
@@ -48,6 +48,22 @@ def bundle(cube_mesh, brick_mesh, rng):
     )
 
 
+@pytest.fixture
+def detector():
+    settings = DetectorSettings(
+        object_ids=[2, 31, 8],
+        image_size=320,
+        threshold=0.3,
+        weights="int8",
+        network={"size": "n", "n_classes": 3},
+        training={"steps": 7},
+        samples=None,
+        datasets=["scenes"],
+        machine="two cores",
+    )
+    return BundledDetector(bytes(range(255, 0, -1)), settings)
+
+
 @pytest.fixture(params=["toys.heatpose", "toys"], ids=["file", "folder"])
 def written(request, bundle, tmp_path):
     write_bundle(tmp_path / request.param, bundle)
@@ -79,6 +95,57 @@ def test_reading_gives_back_what_was_written(written, bundle):
         np.testing.assert_allclose(there.mesh.vertices, here.mesh.vertices, atol=1e-5)
         np.testing.assert_array_equal(there.mesh.faces, here.mesh.faces)
         np.testing.assert_array_equal(there.mesh.colours, here.mesh.colours)
+
+
+@pytest.mark.parametrize("name", ["toys.heatpose", "toys"])
+def test_a_detector_comes_along(bundle, detector, tmp_path, name):
+    write_bundle(tmp_path / name, replace(bundle, detector=detector))
+    back = read_bundle(tmp_path / name)
+    assert back.detector.network == detector.network
+    assert back.detector.settings == detector.settings
+    write_bundle(tmp_path / name, replace(back, detector=None))
+    assert read_bundle(tmp_path / name).detector is None
+
+
+def test_the_identity_is_that_of_both_networks(bundle, detector):
+    other = replace(detector, network=b"other")
+    variants = [
+        bundle,
+        replace(bundle, network=b"other"),
+        replace(bundle, detector=detector),
+        replace(bundle, detector=other),
+    ]
+    assert len({one.identity for one in variants}) == 4
+    assert bundle.identity == f"toys {sha256(bundle.network)[:12]}"  # as it was before detectors
+
+
+def test_bundles_of_format_1_are_read(bundle, tmp_path):
+    write_bundle(tmp_path / "toys", bundle)
+
+    def as_of_old(record):
+        record["format"] = 1
+        del record["detector"]
+
+    rewrite_record(tmp_path / "toys", as_of_old)
+    back = read_bundle(tmp_path / "toys")
+    assert (back.identity, back.detector) == (bundle.identity, None)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r: r["files"].pop("detector.onnx"), "files lacks detector.onnx"),
+        (lambda r: r["detector"].update(threshold=1.5), "detector.threshold"),
+        (lambda r: r["detector"].update(image_size=100), "detector.image_size"),
+        (lambda r: r["detector"].update(object_ids=[]), "detector.object_ids"),
+        (lambda r: r["detector"].update(object_ids=[2, 2]), r"must differ, got \[2, 2\]"),
+    ],
+)
+def test_wrong_settings_of_a_detector_are_explained(bundle, detector, tmp_path, change, message):
+    write_bundle(tmp_path / "toys", replace(bundle, detector=detector))
+    rewrite_record(tmp_path / "toys", change)
+    with pytest.raises(BundleError, match=message):
+        read_bundle(tmp_path / "toys")
 
 
 def test_a_bundle_leaves_nothing_beside_it(written):
