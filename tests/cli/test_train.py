@@ -42,9 +42,24 @@ def test_cad_files_are_numbered_and_their_unit_is_said(tmp_path, models):
     assert [(one["id"], one["name"]) for one in stored] == [(1, "obj_000002"), (2, "obj_000004")]
 
 
+def test_samples_can_be_cut_from_scenes(tmp_path, small_bop, monkeypatch):
+    makers = []
+    monkeypatch.setattr(
+        "heatpose.train.loop.train_keypoints", lambda run, maker, *others: makers.append(maker)
+    )
+    scenes = small_bop()
+    models = ["--objects", str(scenes / "models_eval"), "--out", str(tmp_path / "run")]
+    cut = ["--scenes", str(scenes), "--scenes-split", "test", "--scenes-share", "0.7"]
+    result = CliRunner().invoke(app, ["train", "keypoints", *models, *SMALL, *cut])
+    assert result.exit_code == 0, result.output
+    assert "4 views of 2 objects in 2 images" in result.output
+    assert makers[0].shares == pytest.approx([0.7, 0.3])
+
+
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
+        (["--scenes", "nowhere"], "nowhere is not a BOP data set: it has no folder train"),
         (["--resume"], "nothing to resume"),
         (["--backgrounds", "nowhere"], "no folder of background photographs at nowhere"),
         (["--init", "nowhere.safetensors"], "nowhere.safetensors"),

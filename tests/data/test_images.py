@@ -7,6 +7,7 @@ from heatpose.data.images import (
     image_size,
     read_depth,
     read_image,
+    read_mask,
     undistort,
     undistort_box,
     undistort_pixels,
@@ -159,3 +160,10 @@ def test_an_undistorted_box_holds_what_the_box_held(distorted_camera, rng):
 def test_real_frames_are_read(real_data):
     path = next((real_data / "lmo" / "test").glob("*/rgb/*"))
     assert read_image(path).shape == (480, 640, 3)
+
+
+@pytest.mark.parametrize("kind", ["L", "RGB", "1"])
+def test_masks_are_true_where_files_are_not_black(tmp_path, kind):
+    mask = np.arange(12).reshape(3, 4) % 3 == 1
+    Pillow.fromarray(np.uint8(mask) * 255).convert(kind).save(tmp_path / "mask.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), mask)

@@ -55,6 +55,10 @@ def test_what_is_written_comes_back(tmp_path, kind, cube_mesh, textured):
             np.testing.assert_allclose(there, here, rtol=1e-6, err_msg=name)
 
 
+def test_the_corners_of_the_box_are_those_of_a_brick(brick_mesh):
+    np.testing.assert_allclose(brick_mesh.corners, brick_mesh.vertices)  # both x slowest
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path, cube_mesh, monkeypatch):
     path = tmp_path / "part.ply"
     write_mesh(path, cube_mesh)

@@ -1,15 +1,19 @@
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 import torch
 
+from heatpose.data.bop import BopDataset
+from heatpose.data.samples import SampleConfig, SampleMaker
+from heatpose.data.scene_samples import MixedSampleMaker
 from heatpose.errors import CheckpointError
 from heatpose.export.onnx import trace_network
 from heatpose.model.network import NetworkConfig
 from heatpose.model.weights import save_network
 from heatpose.runtime.bundle import Bundle, write_bundle
 from heatpose.runtime.bundle_record import CropSettings, Provenance
-from heatpose.train.start import make_network
+from heatpose.train.start import make_maker, make_network
 
 CONFIG = NetworkConfig(n_objects=2, n_keypoints=8, decoder_channels=16, crop_size=64)
 
@@ -64,3 +68,17 @@ def test_a_network_of_another_kind_is_refused_by_name(tmp_path):
     other = NetworkConfig(n_objects=5, n_keypoints=8, decoder_channels=16, crop_size=64)
     with pytest.raises(CheckpointError, match="has n_objects 2, this run has 5"):
         make_network(other, 0, init=tmp_path / "network.safetensors")
+
+
+@pytest.mark.parametrize(("share", "kind"), [(1.0, MixedSampleMaker), (0.0, SampleMaker)])
+def test_samples_come_from_scenes_where_there_are_some(small_bop, objects, share, kind):
+    brick = replace(objects[0], object_id=1)  # as in the scenes
+    scenes = [BopDataset(small_bop())]
+    maker = make_maker([brick], None, SampleConfig(crop_size=64), scenes, share)
+    assert isinstance(maker, kind)
+    sample = maker(np.random.default_rng(0))
+    assert (sample.camera.fx / sample.camera.fy == pytest.approx(150 / 152)) == (share == 1.0)
+
+
+def test_without_scenes_samples_are_rendered(objects):
+    assert isinstance(make_maker(objects, None, SampleConfig(crop_size=64)), SampleMaker)
