@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # With targets given, each takes the best detections of its object however unsure they are.
 TARGETS_THRESHOLD = 0.01
+FOREIGN_THRESHOLD = 0.25  # of a detector of which we know no better
 
 
 class Runtime(StrEnum):
@@ -64,19 +65,24 @@ def open_estimator(
         raise OptionError("--detector and --detector-objects go together")
     if boxes is not None and (detector is not None or threshold is not None):
         raise OptionError("--detector and --threshold say nothing where --boxes has the detections")
-    options = {"backend": runtime.value, "threads": threads}
-    if boxes is not None:  # the bundle's detector, if it has one, need not be loaded
-        return PoseEstimator.from_bundle(replace(bundle, detector=None), **options)
-    if detector is not None and detector_objects is not None:
+    foreign = None
+    if boxes is not None:
+        bundle = replace(bundle, detector=None)  # if it has one, that need not be loaded
+    elif detector is not None and detector_objects is not None:
         ids = _object_ids(detector_objects)
         foreign = _open_detector(detector, ids, threshold, runtime, threads)
-        return PoseEstimator.from_bundle(bundle, detector=foreign, **options)
-    if bundle.detector is None:
+    elif bundle.detector is None:
         raise OptionError(
             f"the bundle {bundle.name} holds no detector: say where objects are with --boxes, "
             "or give a detector with --detector"
         )
-    return PoseEstimator.from_bundle(bundle, threshold=threshold, **options)
+    return PoseEstimator.from_bundle(
+        bundle,
+        backend=runtime.value,
+        threads=threads,
+        threshold=threshold,
+        detector=foreign,
+    )
 
 
 def _open_detector(
@@ -88,8 +94,8 @@ def _open_detector(
         network = path.read_bytes()
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from None
-    options = {} if threshold is None else {"threshold": threshold}
-    return ObjectDetector(network, ids, backend=runtime.value, threads=threads, **options)
+    least = FOREIGN_THRESHOLD if threshold is None else threshold
+    return ObjectDetector(network, ids, threshold=least, backend=runtime.value, threads=threads)
 
 
 def _object_ids(text: str) -> list[int]:
