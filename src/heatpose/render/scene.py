@@ -41,7 +41,7 @@ class Panel:
     world_from_panel: Array  # (4, 4), mm; it lies in its own z = 0, its outer side towards +z
     width: float  # along x, mm
     height: float  # along y, mm
-    texture: Image  # (h, w, 3), stretched over the whole rectangle
+    texture: Image  # (h, w, 3), stretched over the whole rectangle, its top row along +y
     material: Material = Material()
 
 

@@ -31,8 +31,8 @@ class SceneConfig:
     bins: float = 0.15  # share of scenes in a bin, not on a table
     standing: float = 0.5  # share of the scenes on a table in which objects stand with z up
     sizes: tuple[float, float] = (40.0, 200.0)  # diameter of an object in the image, px
-    elevations: tuple[float, float] = (np.radians(10), np.radians(85))  # of cameras, rad
-    roll: float = np.radians(6)  # standard deviation, rad
+    elevations: tuple[float, float] = (0.17, 1.48)  # of cameras, rad
+    roll: float = 0.1  # standard deviation, rad
     physics: PhysicsConfig = PhysicsConfig()
 
     def __post_init__(self) -> None:
