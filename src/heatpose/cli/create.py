@@ -1,0 +1,90 @@
+"""``heatpose create``."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from heatpose.cli.object import Unit
+
+
+def create(
+    meshes: Annotated[
+        list[Path],
+        typer.Argument(metavar="MESH...", help="CAD files, or one BOP models folder."),
+    ],
+    out: Annotated[Path, typer.Option(help="The bundle to make: NAME.heatpose.")],
+    minutes: Annotated[
+        float, typer.Option(help="How long all of it may take; more makes it better.")
+    ] = 45,
+    unit: Annotated[
+        Unit | None, typer.Option(help="Of CAD files; guessed from their size if not given.")
+    ] = None,
+    backgrounds: Annotated[
+        Path | None, typer.Option(help="Folder of photographs; without it they are generated.")
+    ] = None,
+    environments: Annotated[
+        Path | None,
+        typer.Option(help="Folder of environment maps (.exr, .hdr); without it: generated."),
+    ] = None,
+    camera: Annotated[
+        Path | None, typer.Option(help="Camera file of what it is for (BOP's camera.json).")
+    ] = None,
+    backbone: Annotated[
+        Path | None, typer.Option(help="ImageNet ResNet-18 under torchvision's names.")
+    ] = None,
+    size: Annotated[
+        Literal["n", "s", "m", "b", "l", "x"], typer.Option(help="Of the detector, YOLOv10.")
+    ] = "n",
+    crop_size: Annotated[
+        int | None, typer.Option(help="Side of the keypoint network's crops, px; by the minutes.")
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Side of the detector's images, px; by the minutes.")
+    ] = None,
+    pathtrace: Annotated[
+        bool, typer.Option("--pathtrace/--no-pathtrace", help="Path trace a part of the scenes.")
+    ] = True,
+    workers: Annotated[int, typer.Option(help="Processes for scenes and samples.")] = 2,
+    work: Annotated[
+        Path | None,
+        typer.Option(help="Folder that keeps every step's results; by default NAME.create."),
+    ] = None,
+    plan_only: Annotated[
+        bool, typer.Option("--plan-only", help="Measure this machine, say the plan and end.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of scenes, samples and weights.")] = 0,
+) -> None:
+    """Make a bundle from CAD models: scenes, both trainings, export and a first evaluation.
+
+    Stopped at any point, the same command goes on where it was.
+    """
+    from heatpose.create.plan import CreateConfig
+    from heatpose.create.run import create as create_bundle
+    from heatpose.data.cameras import read_camera
+    from heatpose.data.views import ViewConfig
+
+    config = CreateConfig(
+        minutes=minutes,
+        size=size,
+        camera=read_camera(camera).ideal if camera else ViewConfig().camera,
+        backgrounds=backgrounds,
+        environments=environments,
+        backbone=backbone,
+        pathtrace=pathtrace,
+        seed=seed,
+        workers=workers,
+        crop_size=crop_size,
+        image_size=image_size,
+    )
+    made = create_bundle(
+        meshes,
+        out,
+        config,
+        unit=unit.value if unit else None,
+        work=work,
+        plan_only=plan_only,
+    )
+    if made is not None:
+        typer.echo(made.summary)
+        typer.echo(f"bundle: {made.bundle}, report: {made.report}")

@@ -1,0 +1,86 @@
+"""Training both networks for a creation."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from heatpose.create.plan import CreateConfig
+from heatpose.data.backgrounds import Backgrounds
+from heatpose.data.bop import BopDataset
+from heatpose.data.detection_samples import DetectionSampleConfig, DetectionSet
+from heatpose.data.samples import SampleConfig
+from heatpose.data.views import ViewConfig
+from heatpose.model.network import NetworkConfig
+from heatpose.model.yolov10 import YoloConfig
+from heatpose.objects.catalogue import ObjectModel
+from heatpose.train.config import DetectorConfig, TrainConfig
+from heatpose.train.detector_start import make_detector
+from heatpose.train.loop import train_detector, train_keypoints
+from heatpose.train.start import make_maker, make_network
+
+FROM_SCENES = 0.4  # of the keypoint samples; the others are rendered on the fly, no two alike
+EPOCHS = 12  # of a run, about: after each there is something to go on from
+
+
+def train_pose_network(
+    run: Path,
+    models: Sequence[ObjectModel],
+    scenes: Sequence[BopDataset],
+    samples: int,
+    config: CreateConfig,
+    epochs: int = EPOCHS,
+) -> None:
+    """Train the keypoint network, or go on with it."""
+    views = ViewConfig(camera=config.camera)
+    training = TrainConfig(
+        samples=samples,
+        samples_per_epoch=_per_epoch(samples, config.keypoint_batch, epochs),
+        batch_size=config.keypoint_batch,
+        seed=config.seed,
+        workers=config.workers,
+        sample=SampleConfig(crop_size=config.crop_side, views=views),
+    )
+    maker = make_maker(
+        list(models), config.backgrounds, training.sample, scenes, FROM_SCENES if scenes else 0.0
+    )
+    shape = NetworkConfig(
+        len(models), n_keypoints=len(models[0].keypoints), crop_size=config.crop_side
+    )
+    network = make_network(shape, config.seed, config.backbone)
+    train_keypoints(run, maker, network, training, resume=_is_begun(run))
+
+
+def train_finder(
+    run: Path,
+    models: Sequence[ObjectModel],
+    scenes: Sequence[BopDataset],
+    samples: int,
+    config: CreateConfig,
+    epochs: int = EPOCHS,
+) -> None:
+    """Train the detector, or go on with it."""
+    training = DetectorConfig(
+        samples=samples,
+        samples_per_epoch=_per_epoch(samples, config.detector_batch, epochs),
+        batch_size=config.detector_batch,
+        seed=config.seed,
+        workers=config.workers,
+        image_size=config.image_side,
+        sample=DetectionSampleConfig(image_size=config.image_side),
+    )
+    source = DetectionSet(
+        scenes,
+        [model.object_id for model in models],
+        training.sample,
+        Backgrounds(config.backgrounds),
+    )
+    network = make_detector(YoloConfig(len(models), config.size), config.seed)
+    names = {model.object_id: model.name for model in models}
+    train_detector(run, source, network, training, names=names, resume=_is_begun(run))
+
+
+def _per_epoch(samples: int, batch: int, epochs: int) -> int:
+    return max(samples // batch // epochs, 1) * batch
+
+
+def _is_begun(run: Path) -> bool:
+    return (run / "last.ckpt").exists()

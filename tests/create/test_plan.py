@@ -1,0 +1,104 @@
+import json
+from dataclasses import asdict, replace
+
+import pytest
+
+from heatpose.create.plan import (
+    STEPS,
+    CreateConfig,
+    Speeds,
+    describe,
+    duration,
+    make_plan,
+    plan_from_record,
+)
+from heatpose.errors import OptionError
+
+SPEEDS = Speeds(
+    raycast=0.2, pathtraced=2.0, keypoints=60.0, detector=15.0, estimate=0.3, fixed=10.0
+)
+
+
+@pytest.mark.parametrize("minutes", [20.0, 45.0, 600.0])
+@pytest.mark.parametrize("pathtraced", [None, 1.0, 20.0])
+@pytest.mark.parametrize("pace", [0.3, 1.0, 10.0])
+def test_a_plan_fills_the_time_that_is_given(minutes, pathtraced, pace):
+    speeds = Speeds(0.2 / pace, pathtraced, 60 * pace, 15 * pace, 0.3, 10.0)
+    plan = make_plan(CreateConfig(minutes=minutes), speeds)
+    assert plan.total == pytest.approx(60 * minutes, rel=0.05)
+    assert plan.seconds.keys() == STEPS.keys()
+
+
+def test_the_time_of_each_step_is_what_its_work_takes():
+    config = CreateConfig(minutes=45.0, views=5)
+    plan = make_plan(config, SPEEDS)
+    per_image = {"raycast": 0.2, "pathtrace": 2.0}
+    drawn = plan.raycast_scenes * per_image["raycast"] + plan.pathtraced_scenes * 2.0
+    assert plan.seconds["scenes"] == pytest.approx(10 + 5 * drawn)
+    assert plan.seconds["unseen"] == pytest.approx(10 + 5 * plan.unseen_scenes * 2.0)
+    assert plan.seconds["keypoints"] == pytest.approx(10 + plan.keypoint_samples / 60)
+    assert plan.seconds["detector"] == pytest.approx(10 + plan.detector_samples / 15)
+
+
+def test_more_time_makes_more_of_everything():
+    short, long = (make_plan(CreateConfig(minutes=m), SPEEDS) for m in (30.0, 60.0))
+    for name in ("raycast_scenes", "pathtraced_scenes", "keypoint_samples", "detector_samples"):
+        assert getattr(long, name) > getattr(short, name)
+
+
+def test_where_path_tracing_cannot_be_used_there_is_none():
+    plan = make_plan(CreateConfig(), replace(SPEEDS, pathtraced=None))
+    assert plan.pathtraced_scenes == 0 and plan.raycast_scenes > 0
+
+
+def test_too_little_time_is_said_and_still_makes_something_of_everything():
+    config = CreateConfig(minutes=0.1)
+    plan = make_plan(config, SPEEDS)
+    assert plan.total > 60 * 0.1
+    assert min(plan.raycast_scenes, plan.unseen_scenes) == 2
+    assert plan.keypoint_samples == 2 * config.keypoint_batch
+    assert "more than the 0.1 minutes asked for" in describe(plan, config)[-1]
+
+
+def test_a_plan_names_every_step_with_its_time():
+    config = CreateConfig(minutes=45.0)
+    plan = make_plan(config, SPEEDS)
+    lines = describe(plan, config)
+    for number, title in enumerate(STEPS.values(), start=1):
+        assert lines[number - 1].startswith(f"{number}. {title}")
+    assert f"{plan.keypoint_samples} samples of 128 px (" in lines[3]
+    assert lines[-1] == "in all 45 min"
+
+
+def test_a_plan_comes_back_from_json():
+    plan = make_plan(CreateConfig(), SPEEDS)
+    assert plan_from_record(json.loads(json.dumps(asdict(plan)))) == plan
+
+
+def test_much_time_makes_networks_look_closer_unless_told_otherwise():
+    short, long = CreateConfig(minutes=45), CreateConfig(minutes=600)
+    assert (short.crop_side, short.image_side) == (128, 320)
+    assert (long.crop_side, long.image_side) == (256, 640)
+    assert CreateConfig(minutes=600, crop_size=96).crop_side == 96
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"minutes": 0}, "minutes must be positive, got 0"),
+        ({"minutes": float("nan")}, "minutes must be positive, got nan"),
+        ({"workers": 0}, "workers must be at least 1, got 0"),
+        ({"crop_size": 100}, "crop_size must be a multiple of 32, got 100"),
+        ({"seed": -1}, "seed must not be negative, got -1"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options, complaint):
+    with pytest.raises(OptionError, match=complaint):
+        CreateConfig(**options)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0.2, "1 s"), (45, "45 s"), (125, "2 min"), (9000, "2.5 h")]
+)
+def test_durations_are_said_as_people_say_them(seconds, said):
+    assert duration(seconds) == said
