@@ -4,7 +4,7 @@ import contextlib
 import copy
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx
@@ -18,6 +18,7 @@ from heatpose.model.network import KeypointNet, NetworkConfig, heatmaps_of
 OPSET = 18
 # Smaller tensors save nothing, and batch normalisation's own must keep their digits.
 LEAST_HALVED = 1024
+HALF = ".half"  # ends the names of weights that are stored as float16
 
 
 class _Exported(nn.Module):
@@ -47,18 +48,42 @@ def trace_network(network: KeypointNet) -> bytes:
     """Return a network as `export_network` does, with its weights as they are, float32."""
     network = copy.deepcopy(network).cpu().eval()
     size = network.config.crop_size
-    example = (torch.zeros(2, 3, size, size), torch.zeros(2, dtype=torch.int64))
+    return trace(
+        _Exported(network),
+        {
+            "crops": (torch.zeros(2, 3, size, size), {0: "b"}),
+            "object_index": (torch.zeros(2, dtype=torch.int64), {0: "b"}),
+        },
+        "heatmaps",
+    )
+
+
+def trace(
+    network: nn.Module,
+    inputs: Mapping[str, tuple[Tensor, dict[int, str]]],
+    output: str,
+    optimize: bool = False,
+) -> bytes:
+    """Return a module with one output as an ONNX file, weights as they are.
+
+    Args:
+        network: in eval mode, on the CPU.
+        inputs: for each name an example, and the names of the dimensions that are free.
+        output: name.
+        optimize: whether operations may be joined. The runtimes do that by themselves, and
+            batch norms kept apart can be trained on.
+    """
     with _quiet_torch(), torch.no_grad():
         program = torch.onnx.export(
-            _Exported(network),
-            example,
+            network.eval(),
+            tuple(example for example, _ in inputs.values()),
             dynamo=True,
             opset_version=OPSET,
-            input_names=["crops", "object_index"],
-            output_names=["heatmaps"],
-            dynamic_shapes={"crops": {0: "b"}, "object_index": {0: "b"}},
+            input_names=list(inputs),
+            output_names=[output],
+            dynamic_shapes=tuple(free for _, free in inputs.values()),
             verbose=False,
-            optimize=False,  # the runtimes do it; batch norms kept apart can be trained on
+            optimize=optimize,
         )
     assert program is not None  # the exporter of old gives None
     return bytes(program.model_proto.SerializeToString())
@@ -75,10 +100,24 @@ def halve_weights(network: bytes) -> bytes:
         values = numpy_helper.to_array(weights)
         if values.dtype != np.float32 or values.size < LEAST_HALVED:
             continue
-        name, stored = weights.name, f"{weights.name}.half"
+        name, stored = weights.name, weights.name + HALF
         weights.CopyFrom(numpy_helper.from_array(values.astype(np.float16), stored))
         casts.append(helper.make_node("Cast", [stored], [name], to=onnx.TensorProto.FLOAT))
     nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def restore_weights(network: bytes) -> bytes:
+    """Store as float32 again what `halve_weights` made float16; the lost digits stay lost."""
+    model = onnx.load_from_string(network)
+    for weights in model.graph.initializer:
+        if weights.name.endswith(HALF):
+            values = numpy_helper.to_array(weights).astype(np.float32)
+            weights.CopyFrom(numpy_helper.from_array(values, weights.name.removesuffix(HALF)))
+    nodes = [node for node in model.graph.node if not any(n.endswith(HALF) for n in node.input)]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     onnx.checker.check_model(model)
@@ -97,7 +136,7 @@ def import_network(network: bytes, config: NetworkConfig) -> KeypointNet:
     tensors = dict(restored.state_dict())
     missing = {name for name in tensors if not name.endswith("num_batches_tracked")}
     for stored in onnx.load_from_string(network).graph.initializer:
-        name = stored.name.removeprefix("network.").removesuffix(".half")
+        name = stored.name.removeprefix("network.").removesuffix(HALF)
         if name in missing and tuple(stored.dims) == tuple(tensors[name].shape):
             values = numpy_helper.to_array(stored).astype(np.float32)
             tensors[name] = torch.from_numpy(values)

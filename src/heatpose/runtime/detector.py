@@ -67,16 +67,16 @@ class ObjectDetector:
             DataError: the network gives what no detection can be made of.
         """
         image = observation.image
-        scaled, canvas = _sizes(image.shape[:2], self._predict.input_size, self.image_size)
-        rows = self._predict(_fit(image, scaled, canvas))
+        fitted, scales = fit_image(image, self._predict.input_size, self.image_size)
+        rows = self._predict(fitted)
         found = rows[rows[:, 4] >= self.threshold]
         if not np.isfinite(rows).all() or (found[:, 4] > 1).any():
             raise DataError(
                 "the detector's rows must be left, top, right, bottom, score in [0, 1] and "
                 f"class, all finite, got scores of {rows[:, 4].min():g} to {rows[:, 4].max():g}"
             )
-        per_pixel = np.array([scaled[1], scaled[0]] * 2) / np.array([*image.shape[1::-1]] * 2)
-        found[:, :4] = found[:, :4] / per_pixel - 0.5  # our pixel centres lie at whole numbers
+        # Our pixel centres lie at whole numbers, so the image's corner is at -0.5.
+        found[:, :4] = found[:, :4] / np.tile(scales, 2) - 0.5
         found = found[np.argsort(-found[:, 4], kind="stable")]
         height, width = image.shape[:2]
         return [seen for row in found if (seen := self._detection(row, width, height))]
@@ -95,34 +95,33 @@ class ObjectDetector:
         return Detection(self.object_ids[int(label)], box, score)
 
 
-def _sizes(
-    size: tuple[int, ...], fixed: tuple[int | None, int | None], longest: int
-) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return what a picture is scaled to, and the network's input around it, as (h, w) px.
+def fit_image(
+    image: Image, input_size: tuple[int | None, int | None], longest: int
+) -> tuple[Image, NDArray[np.float64]]:
+    """Scale an image to what a network takes, and fill it up with grey to the right and below.
 
     Args:
-        size: of the picture, (h, w).
-        fixed: sides (h, w) that the network insists on, None where it does not.
-        longest: of the scaled picture, where the network leaves both sides free.
+        image: (h, w, 3).
+        input_size: sides (h, w) that the network insists on, px, None where it does not.
+        longest: side of the scaled image, px, where the network leaves its sides free.
+
+    Returns:
+        The network's image, (h', w', 3), sides as it insists or divisible by 32; and the scales
+        in x and y, (2,): a position counted from the image's outer corner times these.
     """
-    rooms = [longest if side is None else side for side in fixed]
-    scale = min(room / side for room, side in zip(rooms, size, strict=True))
-    height, width = (max(1, round(side * scale)) for side in size)
-    canvas = [
+    rooms = [longest if side is None else side for side in input_size]
+    scale = min(room / side for room, side in zip(rooms, image.shape[:2], strict=True))
+    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+    scales = np.array([width / image.shape[1], height / image.shape[0]])
+    if (height, width) != image.shape[:2]:
+        way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        image = np.asarray(cv2.resize(image, (width, height), interpolation=way), np.uint8)
+    sides = [
         -(-side // STRIDE) * STRIDE if given is None else given
-        for side, given in zip((height, width), fixed, strict=True)
+        for side, given in zip((height, width), input_size, strict=True)
     ]
-    return (height, width), (canvas[0], canvas[1])
-
-
-def _fit(image: Image, scaled: tuple[int, int], canvas: tuple[int, int]) -> Image:
-    """Scale an image (h, w, 3), and put grey to the right of it and below."""
-    if image.shape[:2] != scaled:
-        shrinks = scaled[0] < image.shape[0]
-        way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        image = np.asarray(cv2.resize(image, scaled[::-1], interpolation=way), np.uint8)
-    if scaled == canvas:
-        return image
-    padded = np.full((*canvas, 3), GREY, np.uint8)
-    padded[: scaled[0], : scaled[1]] = image
-    return padded
+    if sides == [height, width]:
+        return image, scales
+    padded = np.full((*sides, 3), GREY, np.uint8)
+    padded[:height, :width] = image
+    return padded, scales
