@@ -1,8 +1,9 @@
 """Scores of detections: average precision as COCO has it, and recall where poses start.
 
 Average precision is that of pycocotools, over the objects that occur: ``ap`` is the mean over
-overlaps (IoU) of 0.50, 0.55, ..., 0.95, ``ap50`` that at 0.50, with the best 100 detections of an object
-in an image. What is hardly visible is neither right nor wrong (COCO's ``iscrowd``).
+overlaps (IoU) of 0.50, 0.55, ..., 0.95, ``ap50`` that at 0.50. The best 100 detections of an
+object in an image take part. What is hardly visible is neither right nor wrong (COCO's
+``iscrowd``).
 
 Recall is what poses can be estimated from: a target that asks for n instances of an object takes
 its n detections with the highest scores and no others, as `heatpose.data.frames` does.
