@@ -138,15 +138,15 @@ def _shape(mi: Any, mesh: Mesh, world_from_object: Array, material: Material) ->
     """Build a mesh where it stands, with its own material."""
     if mesh.texture is not None:
         # mitsuba has the first row of a texture at v = 0.
-        albedo = np.clip(linear(mesh.texture) * np.float32(material.tint), 0, 1)[::-1]
+        albedo = np.clip(linear(mesh.texture) * np.array(material.tint, np.float32), 0, 1)[::-1]
         colour = {"type": "bitmap", "bitmap": mi.Bitmap(np.ascontiguousarray(albedo)), "raw": True}
     else:
         colour = {"type": "mesh_attribute", "name": "vertex_color"}
-    shape = _mesh(mi, mesh, world_from_object, _bsdf(material, colour))
+    shape = _mesh(mi, mesh, world_from_object, bsdf=_bsdf(material, colour))
     if mesh.texture is None:
         grey = np.full((len(mesh.vertices), 3), round(GREY * 255), np.uint8)
         colours = linear(grey if mesh.colours is None else mesh.colours)
-        albedo = np.clip(colours * np.float32(material.tint), 0, 1)
+        albedo = np.clip(colours * np.array(material.tint, np.float32), 0, 1)
         shape.add_attribute("vertex_color", 3, albedo.ravel())
     return shape
 
@@ -165,9 +165,11 @@ def _bsdf(material: Material, colour: dict[str, Any]) -> dict[str, Any]:
     return {"type": "twosided", "bsdf": principled}
 
 
-def _mesh(mi: Any, mesh: Mesh, world_from_object: Array, bsdf: dict[str, Any]) -> Any:
+def _mesh(mi: Any, mesh: Mesh, world_from_object: Array, **parts: dict[str, Any]) -> Any:
+    """Build a mesh where it stands, with what else belongs to its shape in mitsuba."""
     properties = mi.Properties()
-    properties["bsdf"] = mi.load_dict(bsdf)
+    for name, part in parts.items():
+        properties[name] = mi.load_dict(part)
     shape = mi.Mesh(
         "surface",
         vertex_count=len(mesh.vertices),
@@ -189,19 +191,13 @@ def _mesh(mi: Any, mesh: Mesh, world_from_object: Array, bsdf: dict[str, Any]) -
 
 
 def _lamp(mi: Any, light: AreaLight) -> Any:
-    """Build a light; a dark one is never asked for light."""
-    size = np.diag([light.width / 2, light.height / 2, 1.0, 1.0])
-    return mi.load_dict(
-        {
-            "type": "rectangle",
-            "to_world": mi.ScalarTransform4f(light.world_from_light @ size),
-            "emitter": {
-                "type": "area",
-                "radiance": {"type": "rgb", "value": [float(value) for value in light.radiance]},
-                "sampling_weight": float(np.any(light.radiance > 0)),
-            },
-        }
-    )
+    """Build a light of triangles: where mitsuba's rectangles are is part of the program."""
+    emitter = {
+        "type": "area",
+        "radiance": {"type": "rgb", "value": [float(value) for value in light.radiance]},
+        "sampling_weight": float(np.any(light.radiance > 0)),  # a dark one is never asked for light
+    }
+    return _mesh(mi, _rectangle(light.width, light.height), light.world_from_light, emitter=emitter)
 
 
 def _sky(mi: Any, environment: Environment) -> Any:
