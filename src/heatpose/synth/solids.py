@@ -13,6 +13,7 @@ from pathlib import Path
 
 import coacd
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
 from heatpose.errors import DataError
@@ -75,10 +76,10 @@ def solid_of(mesh: Mesh) -> Solid:
     hull = _convex(mesh.vertices)
     if _dents(mesh, hull) < HOLLOW * mesh.extents.max():
         return Solid((hull,))
-    small = small_mesh(mesh, FACES)
+    vertices, faces = _welded(small_mesh(mesh, FACES))
     coacd.set_log_level("error")
     pieces = coacd.run_coacd(
-        coacd.Mesh(small.vertices, small.faces),
+        coacd.Mesh(vertices, faces),
         threshold=0.1,
         max_convex_hull=MAX_PARTS,
         preprocess_resolution=30,
@@ -89,6 +90,21 @@ def solid_of(mesh: Mesh) -> Solid:
     )
     # Where the mesh has holes its surface is made anew, a little larger: take that back.
     return Solid(_spanning([_pulled_inside(points, hull) for points, _ in pieces], hull))
+
+
+def _welded(mesh: Mesh) -> tuple[Array, NDArray[np.int32]]:
+    """Return vertices (n, 3), mm, no two at one place, and the faces (f, 3) that keep an area.
+
+    CoACD ends the whole process over faces with two corners at one place, as simplified meshes
+    have them.
+    """
+    step = 1e-6 * float(mesh.extents.max())
+    _, first, inverse = np.unique(
+        np.round(mesh.vertices / step), axis=0, return_index=True, return_inverse=True
+    )
+    faces = inverse.ravel()[mesh.faces].astype(np.int32)
+    whole = (faces != np.roll(faces, 1, axis=1)).all(axis=1)
+    return mesh.vertices[first], faces[whole]
 
 
 def _convex(points: Array) -> Array:
@@ -147,7 +163,8 @@ def _dents(mesh: Mesh, hull: Array) -> float:
 
 def _shares(mesh: Mesh) -> Array:
     areas = face_areas(mesh)
-    return areas / areas.sum()
+    shares: Array = areas / areas.sum()
+    return shares
 
 
 def _pulled_inside(points: Array, hull: Array) -> Array:
