@@ -36,6 +36,10 @@ def detector(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from last.ckpt.")] = False,
     batch_size: Annotated[int, typer.Option(help="Samples in a batch.")] = 16,
     learning_rate: Annotated[float, typer.Option(help="At the top of the schedule.")] = 1e-3,
+    scale: Annotated[
+        tuple[float, float],
+        typer.Option(help="Size of objects, least and most; at 1 a whole frame just fits."),
+    ] = (0.4, 1.8),
     mosaic: Annotated[
         float, typer.Option(help="Share of samples that are four pictures side by side.")
     ] = 0.25,
@@ -69,7 +73,9 @@ def detector(
             seed=seed,
             workers=workers,
             image_size=image_size,
-            sample=DetectionSampleConfig(image_size=image_size, mosaic=mosaic, collage=collage),
+            sample=DetectionSampleConfig(
+                image_size=image_size, scale=scale, mosaic=mosaic, collage=collage
+            ),
         )
     datasets = open_datasets(dataset, split)
     names = objects_to_find(datasets, objects)
