@@ -7,8 +7,10 @@ import pytest
 from typer.testing import CliRunner
 
 from heatpose.cli import app
-from heatpose.data.bop import BopDataset, Result, write_results
+from heatpose.data.bop import BopDataset, Result, write_detections, write_results
+from heatpose.evaluate.detections import true_boxes
 from heatpose.evaluate.scores import KEYS
+from heatpose.types import Detection
 
 
 @pytest.fixture
@@ -66,3 +68,35 @@ def test_bad_input_is_one_line_and_status_1(truth, tmp_path):
         assert not answer.stdout
         (line,) = answer.stderr.splitlines()
         assert line.startswith("error: ") and message in line
+
+
+@pytest.fixture
+def boxes(truth, tmp_path):
+    """A file of detections at the boxes that are visible."""
+    dataset = BopDataset(truth[1])
+    found = {
+        (5, i): [Detection(t.object_id, t.box, 0.9) for t in true_boxes(dataset, (5, i))]
+        for i in (3, 12)
+    }
+    write_detections(tmp_path / "boxes.json", found)
+    return str(tmp_path / "boxes.json")
+
+
+def test_detections_are_scored_too(truth, boxes):
+    answer = evaluate(boxes, "--dataset", truth[1])
+    assert answer.exit_code == 0, answer.output
+    assert answer.stdout.splitlines()[-1] == (
+        "mAP 50-95 1.0000, mAP 50 1.0000, recall IoU 0.5 1.0000, recall IoU 0.75 1.0000 "
+        "over 4 targets"
+    )
+    record = json.loads(evaluate(boxes, "--dataset", truth[1], "--json").stdout)
+    ones = {"ap": 1.0, "ap50": 1.0, "recall50": 1.0, "recall75": 1.0}
+    assert record["mean"] == {**ones, "targets": 4}
+    assert record["objects"]["2"] == {**ones, "targets": 2}
+
+
+def test_it_says_what_is_wrong_with_detections(truth, tmp_path):
+    (tmp_path / "broken.json").write_text('[{"scene_id": 5}]')
+    answer = evaluate(str(tmp_path / "broken.json"), "--dataset", truth[1])
+    assert answer.exit_code == 1
+    assert "broken.json, entry 0 lacks image_id" in answer.stderr

@@ -155,9 +155,10 @@ def average_precision(
         judge.evaluate()
         judge.accumulate()
     # Precision at (overlap, recall, object, area: all, detections: 100).
-    precision = judge.eval["precision"][:, :, :, 0, -1]
+    # It divides by a hair more than there is, which rounding undoes.
+    precision = judge.eval["precision"][:, :, :, 0, -1].round(9)
     return {
-        object_id: (float(precision[:, :, k].mean()), float(precision[0, :, k].mean()))
+        object_id: (float(precision[..., k].mean()), float(precision[0, :, k].mean()))
         for k, object_id in enumerate(object_ids)
     }
 
