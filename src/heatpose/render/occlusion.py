@@ -28,7 +28,8 @@ def coarse_triangles(mesh: Mesh) -> Floats:
     centres = np.stack(sums, axis=1) / counts[:, None]
     faces = np.unique(np.sort(index[mesh.faces], axis=1), axis=0)
     whole = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2])
-    return centres[faces[whole]].astype(np.float32)
+    triangles: Floats = centres[faces[whole]].astype(np.float32)
+    return triangles
 
 
 class Occluders:
@@ -63,7 +64,8 @@ def _corners(panel: Panel) -> Array:
     half = np.array([panel.width, panel.height]) / 2
     square = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * half
     corners = transform_points(panel.world_from_panel, np.c_[square, np.zeros(4)])
-    return corners[[[0, 1, 2], [0, 2, 3]]]
+    triangles: Array = corners[[[0, 1, 2], [0, 2, 3]]]
+    return triangles
 
 
 def points_on(light: AreaLight) -> Floats:
@@ -80,7 +82,7 @@ def directions_around(turns: int = BLOCK**2) -> Floats:
     k = np.arange(turns)
     radius, angle = np.sqrt((k + 0.5) / turns), k * np.pi * (3 - 5**0.5)
     flat = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
-    return np.c_[flat, np.sqrt(1 - radius**2)].astype(np.float32)
+    return np.asarray(np.c_[flat, np.sqrt(1 - radius**2)], np.float32)
 
 
 def frames(normals: Floats) -> tuple[Floats, Floats]:

@@ -101,7 +101,10 @@ class _Points:
 def _drawn(stage: _Stage, seen: Surfaces) -> Floats:
     """Return the radiance (h, w, 3) of what is seen."""
     scene = stage.scene
-    materials = [one.material for one in (*scene.instances, *scene.panels)]
+    materials = [
+        *(one.material for one in scene.instances),
+        *(one.material for one in scene.panels),
+    ]
     image = np.zeros_like(seen.albedo)
     sky = seen.index < 0
     image[sky] = stage.sky.seen(seen.rays[sky])

@@ -1,6 +1,6 @@
 """Light from all around as quick engines use it: a sun, soft light on surfaces, reflections."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -65,7 +65,8 @@ class Skylight:
         self._azimuth = environment.azimuth
         self._maps = [_blurred(environment.radiance, angle) for angle in BLURS]
         self._maps = [np.float32(environment.strength) * one for one in self._maps]
-        small = np.asarray(cv2.resize(self._maps[0], (64, 32), interpolation=cv2.INTER_AREA))
+        small = cv2.resize(self._maps[0], (64, 32), interpolation=cv2.INTER_AREA)
+        small = np.asarray(small, np.float32)
         directions = replace(environment, radiance=small).directions.reshape(-1, 3)
         weights = _areas(32).reshape(-1, 1) * small.reshape(-1, 3)
         self._harmonics = (_harmonics(directions).T @ weights * _COSINE[:, None]).astype(np.float32)
@@ -84,7 +85,7 @@ class Skylight:
         height, width = self._maps[blur].shape[:2]
         x = ((0.5 - around / (2 * np.pi)) % 1) * width - 0.5
         y = np.arccos(np.clip(directions[:, 2], -1, 1)) / np.pi * height - 0.5
-        return look_up(self._maps[blur], x.astype(np.float32), y.astype(np.float32))
+        return look_up(self._maps[blur], x, y)
 
 
 def look_up(picture: Floats | NDArray[np.uint8], x: Floats, y: Floats) -> Floats:
@@ -92,11 +93,13 @@ def look_up(picture: Floats | NDArray[np.uint8], x: Floats, y: Floats) -> Floats
     columns = 1024  # OpenCV makes no picture wider than 32767
     if not len(x):
         return np.zeros((0, 3), np.float32)
-    y = np.clip(y, 0, len(picture) - 1)
-    padded = np.pad(x, (0, -len(x) % columns)), np.pad(y, (0, -len(y) % columns))
-    maps = [one.reshape(-1, columns) for one in padded]
-    colours = cv2.remap(picture, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
-    return np.asarray(colours, np.float32).reshape(-1, 3)[: len(x)]
+    inside = np.clip(y, 0, len(picture) - 1)
+    maps = [
+        np.pad(np.asarray(one, np.float32), (0, -len(x) % columns)).reshape(-1, columns)
+        for one in (x, inside)
+    ]
+    found = cv2.remap(picture, maps[0], maps[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    return np.asarray(found, np.float32).reshape(-1, 3)[: len(x)]
 
 
 # The cosine of Lambert's law in the same basis (ibid., equation 8): pi, 2 pi / 3, pi / 4 by degree.

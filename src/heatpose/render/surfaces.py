@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from heatpose.geometry.arrays import Array, Image, Mask
 from heatpose.geometry.camera import Camera
-from heatpose.geometry.transforms import invert
+from heatpose.geometry.transforms import invert, transform_points
 from heatpose.render.raycast import Rendering
 from heatpose.render.scene import AreaLight, Panel, Scene
+from heatpose.render.skylight import look_up
 
 Floats = NDArray[np.float32]
 
@@ -28,8 +29,8 @@ class Surfaces:
 
 def see(scene: Scene, view: int, rendering: Rendering) -> Surfaces:
     """Put panels and lights around objects that were rendered from a view of the scene."""
-    camera, world_from_camera = scene.camera, scene.world_from_cameras[view]
-    rays = camera_rays(camera)
+    world_from_camera = scene.world_from_cameras[view]
+    rays = camera_rays(scene.camera)
     turn = world_from_camera[:3, :3].T.astype(np.float32)
     depth = np.where(rendering.instance >= 0, rendering.depth, np.float32(np.inf))
     index, normals = rendering.instance.copy(), rendering.normals @ turn
@@ -39,25 +40,28 @@ def see(scene: Scene, view: int, rendering: Rendering) -> Surfaces:
     albedo[objects] = linear(rendering.albedo[objects]) * tints[index[objects]]
     flats: list[Panel | AreaLight] = [*scene.panels, *scene.lights]
     for number, flat in enumerate(flats, len(scene.instances)):
-        seen, where, place = _cross(flat, world_from_camera, rays, depth)
+        flat_from_camera = invert(_pose(flat)) @ world_from_camera
+        window = _window(flat, invert(flat_from_camera), scene.camera)
+        seen, where, places = _cross(flat, flat_from_camera, rays[window], depth[window])
         if not seen.any():
             continue
-        index[seen], depth[seen] = number, where[seen]
-        normals[seen] = _towards(flat, world_from_camera)
+        index[window][seen], depth[window][seen] = number, where[seen]
+        normals[window][seen] = _towards(_pose(flat), world_from_camera)
         if isinstance(flat, Panel):
-            albedo[seen] = _picture(flat, place, seen) * np.float32(flat.material.tint)
+            albedo[window][seen] = _picture(flat, places, seen)
         else:
-            albedo[seen] = 0
+            albedo[window][seen] = 0
     world_rays = rays @ turn
     points = world_rays * np.where(index >= 0, depth, 0)[..., None]
     points += world_from_camera[:3, 3].astype(np.float32)
-    world_rays /= np.linalg.norm(world_rays, axis=2, keepdims=True)
+    world_rays /= np.sqrt(np.einsum("hwi,hwi->hw", rays, rays))[..., None]
     return Surfaces(index, points, normals, albedo, world_rays)
 
 
 def camera_rays(camera: Camera) -> Floats:
     """Return the direction of each pixel, (h, w, 3), camera frame; its z is 1."""
-    pixels = np.stack(np.meshgrid(np.arange(camera.width), np.arange(camera.height)), axis=-1)
+    x, y = np.arange(camera.width, dtype=float), np.arange(camera.height, dtype=float)
+    pixels = np.stack(np.meshgrid(x, y), axis=-1)
     return camera.unproject(pixels, np.ones(pixels.shape[:2])).astype(np.float32)
 
 
@@ -68,46 +72,64 @@ def linear(coded: Floats) -> Floats:
     return np.interp(coded, steps, curve).astype(np.float32)
 
 
+def _pose(flat: Panel | AreaLight) -> Array:
+    return flat.world_from_light if isinstance(flat, AreaLight) else flat.world_from_panel
+
+
+def _window(
+    flat: Panel | AreaLight, camera_from_flat: Array, camera: Camera
+) -> tuple[slice, slice]:
+    """Return the rows and columns in which a rectangle can be seen."""
+    square = np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]]) / 2
+    corners = transform_points(camera_from_flat, square * [flat.width, flat.height, 0])
+    if camera.distortion or (corners[:, 2] <= 1).any():
+        return slice(None), slice(None)
+    pixels, size = camera.project(corners), [camera.width, camera.height]
+    left, top = np.clip(np.floor(pixels.min(axis=0)), 0, size).astype(int)
+    right, bottom = np.clip(np.ceil(pixels.max(axis=0)) + 1, 0, size).astype(int)
+    return slice(top, bottom), slice(left, right)
+
+
 def _cross(
-    flat: Panel | AreaLight, world_from_camera: Array, rays: Floats, depth: Floats
-) -> tuple[Mask, Floats, Floats]:
-    """Meet a rectangle with rays of z = 1.
+    flat: Panel | AreaLight, flat_from_camera: Array, rays: Floats, depth: Floats
+) -> tuple[Mask, Floats, tuple[Floats, Floats]]:
+    """Meet a rectangle with rays (h, w, 3) of z = 1, camera frame.
 
     Returns:
-        Where it is seen before what is at `depth`, (h, w), its depth (h, w), and the place on it,
-        (h, w, 2), mm.
+        Where it is seen before what is at `depth`, (h, w), its depth, (h, w), and the places on
+        it, along its x and y, (h, w) each, mm.
     """
-    pose = flat.world_from_light if isinstance(flat, AreaLight) else flat.world_from_panel
-    flat_from_camera = (invert(pose) @ world_from_camera).astype(np.float32)
-    local = rays @ flat_from_camera[:3, :3].T
-    x, y, z = flat_from_camera[:3, 3]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        where = -z / local[..., 2]
-        place = local[..., :2] * where[..., None] + [x, y]
-        inside = (np.abs(place) < np.float32([flat.width / 2, flat.height / 2])).all(axis=2)
-    return inside & (where > 0) & (where < depth), where, place.astype(np.float32)
+    turn, start = flat_from_camera[:3, :3].astype(np.float32), flat_from_camera[:3, 3]
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        where = np.float32(-start[2]) / (rays @ turn[2])
+        x = rays @ turn[0] * where + np.float32(start[0])
+        y = rays @ turn[1] * where + np.float32(start[1])
+        seen: Mask = (where > 0) & (where < depth)
+        seen &= (np.abs(x) < flat.width / 2) & (np.abs(y) < flat.height / 2)
+    return seen, where, (x, y)
 
 
-def _towards(flat: Panel | AreaLight, world_from_camera: Array) -> Floats:
+def _towards(world_from_flat: Array, world_from_camera: Array) -> Floats:
     """Return the normal (3,) of that side of a rectangle which the camera sees."""
-    pose = flat.world_from_light if isinstance(flat, AreaLight) else flat.world_from_panel
-    side = np.sign(pose[:3, 2] @ (world_from_camera[:3, 3] - pose[:3, 3])) or 1.0
-    return (side * pose[:3, 2]).astype(np.float32)
+    axis = world_from_flat[:3, 2]
+    side = np.sign(axis @ (world_from_camera[:3, 3] - world_from_flat[:3, 3])) or 1.0
+    return np.asarray(side * axis, np.float32)
 
 
-def _picture(panel: Panel, place: Floats, seen: Mask) -> Floats:
+def _picture(panel: Panel, places: tuple[Floats, Floats], seen: Mask) -> Floats:
     """Return the colours (n, 3), linear, of a panel where it is seen."""
-    texture = _shrunk(panel, place, seen)
+    texture = _shrunk(panel, places, seen)
     height, width = texture.shape[:2]
-    x = (place[..., 0] / panel.width + 0.5) * width - 0.5
-    y = (0.5 - place[..., 1] / panel.height) * height - 0.5
-    with np.errstate(invalid="ignore"):
-        maps = [np.nan_to_num(np.clip(one, -1, 32000)).astype(np.float32) for one in (x, y)]
-    colours = cv2.remap(texture, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return linear(np.asarray(colours)[seen].astype(np.float32) / 255)
+    x, y = (place[seen] for place in places)
+    colours = look_up(
+        texture,
+        np.clip((x / panel.width + 0.5) * width - 0.5, 0, width - 1),
+        np.clip((0.5 - y / panel.height) * height - 0.5, 0, height - 1),
+    )
+    return linear(colours / np.float32(255)) * np.array(panel.material.tint, np.float32)
 
 
-def _shrunk(panel: Panel, place: Floats, seen: Mask) -> Image:
+def _shrunk(panel: Panel, places: tuple[Floats, Floats], seen: Mask) -> Image:
     """Return the texture at about the resolution at which it is seen, so that it does not flicker.
 
     One resolution for the whole panel: the typical distance of neighbouring pixels on it.
@@ -115,10 +137,11 @@ def _shrunk(panel: Panel, place: Floats, seen: Mask) -> Image:
     together = seen[:, 1:] & seen[:, :-1]
     if not together.any():
         return panel.texture
-    step = np.median(np.linalg.norm(np.diff(place, axis=1)[together], axis=1))  # mm per px
+    x, y = (np.diff(place, axis=1)[together] for place in places)
+    step = float(np.median(np.hypot(x, y)))  # mm per px
     rows, cols = panel.texture.shape[:2]
-    size = [
-        max(int(min(n, side / step)), 2) for n, side in ((cols, panel.width), (rows, panel.height))
-    ]
-    shrunk = cv2.resize(panel.texture, size, interpolation=cv2.INTER_AREA)
-    return np.asarray(shrunk, np.uint8)
+    wanted = [max(int(side / step), 2) for side in (panel.width, panel.height)]
+    if wanted[0] >= cols and wanted[1] >= rows:
+        return panel.texture
+    size = (min(wanted[0], cols), min(wanted[1], rows))
+    return np.asarray(cv2.resize(panel.texture, size, interpolation=cv2.INTER_AREA), np.uint8)

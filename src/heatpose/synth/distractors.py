@@ -51,7 +51,9 @@ Body = tuple[Array, NDArray[np.int32], Array]  # vertices, faces, uv
 def _box(rng: np.random.Generator) -> Body:
     """Six faces with a picture each."""
     sides = rng.uniform(0.25, 1.0, 3)
-    corners, faces, uv = [], [], []
+    corners: list[Array] = []
+    faces: list[list[int]] = []
+    uv: list[Array] = []
     for axis in range(3):
         for side in (-1.0, 1.0):
             first = 4 * len(corners)

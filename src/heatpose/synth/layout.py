@@ -1,7 +1,7 @@
 """Random scenes: which objects, where they come to lie, on what, in what light, seen from where."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -33,7 +33,7 @@ class SceneConfig:
     sizes: tuple[float, float] = (40.0, 200.0)  # diameter of an object in the image, px
     elevations: tuple[float, float] = (0.17, 1.48)  # of cameras, rad
     roll: float = 0.1  # standard deviation, rad
-    physics: PhysicsConfig = PhysicsConfig()
+    physics: PhysicsConfig = field(default_factory=PhysicsConfig)
 
     def __post_init__(self) -> None:
         for name in ("views", "objects", "distractors", "sizes", "elevations"):
@@ -98,7 +98,7 @@ def _choose(
     fresh = list(rng.permutation(ids)) if ids else []
     for _ in range(rng.integers(counts[0], counts[1] + 1) if ids else 0):
         again = chosen and (not fresh or rng.random() < repeats)
-        chosen.append(int(chosen[rng.integers(len(chosen))] if again else fresh.pop()))
+        chosen.append(int(chosen[int(rng.integers(len(chosen)))] if again else fresh.pop()))
     return chosen
 
 
@@ -154,7 +154,7 @@ def _target(rng: np.random.Generator, labelled: Sequence[Array]) -> tuple[Array,
     """
     if not labelled:
         return rng.normal(0, 50, 3) * [1, 1, 0], 100.0
-    points = labelled[rng.integers(len(labelled))]
+    points = labelled[int(rng.integers(len(labelled)))]
     diameter = float(np.linalg.norm(np.ptp(points, axis=0)))
     if rng.random() < 0.4:
         points = np.concatenate([p.mean(axis=0, keepdims=True) for p in labelled])

@@ -159,13 +159,26 @@ def _drop(
         middle, radius = _ball(body.corners @ rotation.T)
         room = np.maximum(_start_area(ground) - 2 * radius, 0)
         place = np.array([*(rng.uniform(-0.5, 0.5, 2) * room), radius + GAP])
-        for centre, other in sorted(balls, key=lambda ball: ball[0][2]):
-            aside, reach = np.linalg.norm(centre[:2] - place[:2]), radius + other + GAP
-            if np.linalg.norm(centre - place) < reach:
-                place[2] = centre[2] + np.sqrt(max(reach**2 - aside**2, 0))
+        place[2] = _free_height(place, radius, balls)
         balls.append((place, radius))
         poses.append(make_transform(rotation, place - middle))
     return poses
+
+
+def _free_height(place: Array, radius: float, balls: Sequence[tuple[Array, float]]) -> float:
+    """Return the lowest z from that of a place (3,) on at which a ball touches no other, mm."""
+    aside = [float(np.hypot(*(centre - place)[:2])) for centre, _ in balls]
+    reach = [radius + other + GAP for _, other in balls]
+    taken = [  # of the heights over the place, by the balls nearby
+        (float(centre[2]) - (r**2 - a**2) ** 0.5, float(centre[2]) + (r**2 - a**2) ** 0.5)
+        for (centre, _), a, r in zip(balls, aside, reach, strict=True)
+        if a < r
+    ]
+    height = float(place[2])
+    for low, high in sorted(taken):
+        if low < height < high:
+            height = high
+    return height
 
 
 def _ball(points: Array) -> tuple[Array, float]:

@@ -88,8 +88,8 @@ def _bin(rng: np.random.Generator, scenery: Scenery, ground: Ground) -> list[Pan
             for direction, place in ((-outwards, inner), (outwards, outer)):
                 pose = facing(direction, place)
                 panels.append(Panel(pose, across, ground.wall, texture, material))
-            sides = (BOARD, across) if axis == 0 else (across, BOARD)
-            panels.append(Panel(facing(UP, rim), *sides, texture, material))
+            wide, deep = (BOARD, across) if axis == 0 else (across, BOARD)
+            panels.append(Panel(facing(UP, rim), wide, deep, texture, material))
     return panels
 
 

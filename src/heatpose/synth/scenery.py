@@ -153,7 +153,7 @@ def _wood(_: Scenery, rng: np.random.Generator, size: int) -> Image:
     across = np.linspace(0, rng.uniform(8, 30), size)[:, None]
     along = cv2.resize(_noise(rng, size, (4, 9)), None, fx=0.12, fy=1.0)
     bent = np.asarray(cv2.resize(along, (size, size), interpolation=cv2.INTER_CUBIC))
-    rings = np.sin(2 * np.pi * (across + rng.uniform(0.3, 1.5) * bent))
+    rings = np.sin(2 * np.pi * (across + rng.uniform(0.1, 0.6) * bent))
     fibres = cv2.resize(
         rng.normal(0, 1, (size, 12)).astype(np.float32),
         (size, size),
@@ -162,7 +162,8 @@ def _wood(_: Scenery, rng: np.random.Generator, size: int) -> Image:
     light = 1 + 0.10 * rng.uniform(0.2, 1) * rings + 0.05 * fibres
     boards = rng.integers(1, 9)
     shade = rng.uniform(0.85, 1.1, boards)[np.arange(size) * boards // size]
-    colour = np.array([200, 150, 100]) * rng.uniform(0.35, 1.2) + rng.normal(0, 12, 3)
+    pale, dark = np.array([205, 175, 140]), np.array([95, 65, 45])  # beech, walnut
+    colour = pale + (dark - pale) * rng.uniform(-0.1, 1.0) + rng.normal(0, 10, 3)
     image = np.clip(colour * (light * shade[:, None])[..., None], 0, 255).astype(np.uint8)
     return image if rng.random() < 0.5 else np.ascontiguousarray(image.swapaxes(0, 1))
 
