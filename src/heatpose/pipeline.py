@@ -18,7 +18,7 @@ from heatpose.objects.catalogue import ObjectModel
 from heatpose.runtime.bundle import Bundle, read_bundle
 from heatpose.runtime.detector import ObjectDetector
 from heatpose.runtime.predictor import Backend, KeypointPredictor, Precision, open_predictor
-from heatpose.solve.pnp import solve_pnp
+from heatpose.solve.pnp import Correspondences, PnPSolution, solve_pnp
 from heatpose.types import Detection, Observation, PoseEstimate
 
 Detector = Callable[[Observation], Sequence[Detection]]
@@ -154,8 +154,9 @@ class PoseEstimator:
         with self.timed("decode"):
             keypoints = self.find_keypoints(heatmaps)
         with self.timed("solve"):
-            each = zip(detections, keypoints, cameras, strict=True)
-            estimates = [self.solve(*one, observation.camera) for one in each]
+            solutions = self.solve(detections, keypoints, cameras)
+        each = zip(detections, keypoints, cameras, solutions, strict=True)
+        estimates = [_estimate(*one, observation.camera) for one in each]
         return sorted((e for e in estimates if e), key=lambda e: e.score, reverse=True)
 
     def detect(self, observation: Observation) -> list[Detection]:
@@ -195,37 +196,53 @@ class PoseEstimator:
         return [keypoints_in_crop(decode(maps, self.sigma)) for maps in heatmaps]
 
     def solve(
-        self, found: Detection, keypoints: Keypoints, crop_camera: Camera, camera: Camera
-    ) -> PoseEstimate | None:
-        """Solve for one pose, or return None where the keypoints support none.
-
-        The score is that of the detection, times the mean confidence of the keypoints that
-        support the pose, times their share of all keypoints.
-        """
+        self,
+        detections: Sequence[Detection],
+        keypoints: Sequence[Keypoints],
+        cameras: Sequence[Camera],
+    ) -> list[PnPSolution | None]:
+        """Solve for the poses; None where the keypoints, in crop px, support none."""
         # The crop comes with its own camera, so pixels need no mapping back before PnP.
-        solution = solve_pnp(
-            self.objects[found.object_id].keypoints,
-            keypoints.pixels,
-            crop_camera,
-            keypoints.covariances,
-            keypoints.confidences,
-            max_error=MAX_ERROR * self.crop_size,
-        )
-        if solution is None:
-            return None
-        support = keypoints.confidences[solution.inliers].sum() / len(keypoints.confidences)
-        return PoseEstimate(
-            object_id=found.object_id,
-            camera_from_object=solution.camera_from_object,
-            score=found.score * float(np.clip(support, 0, 1)),
-            covariance=solution.covariance,
-            keypoints=_seen_by(camera, keypoints.pixels, crop_camera),
-            inliers=solution.inliers,
-            box=found.box,
-        )
+        correspondences = [
+            Correspondences(
+                self.objects[found.object_id].keypoints,
+                seen.pixels,
+                camera,
+                seen.covariances,
+                seen.confidences,
+            )
+            for found, seen, camera in zip(detections, keypoints, cameras, strict=True)
+        ]
+        return solve_pnp(correspondences, max_error=MAX_ERROR * self.crop_size)
 
     def _indices(self, detections: Sequence[Detection]) -> NDArray[np.int64]:
         return np.array([self._index[found.object_id] for found in detections], np.int64)
+
+
+def _estimate(
+    found: Detection,
+    keypoints: Keypoints,
+    crop_camera: Camera,
+    solution: PnPSolution | None,
+    camera: Camera,
+) -> PoseEstimate | None:
+    """Say what was solved in terms of the image.
+
+    The score is that of the detection, times the mean confidence of the keypoints that support
+    the pose, times their share of all keypoints.
+    """
+    if solution is None:
+        return None
+    support = keypoints.confidences[solution.inliers].sum() / len(keypoints.confidences)
+    return PoseEstimate(
+        object_id=found.object_id,
+        camera_from_object=solution.camera_from_object,
+        score=found.score * float(np.clip(support, 0, 1)),
+        covariance=solution.covariance,
+        keypoints=_seen_by(camera, keypoints.pixels, crop_camera),
+        inliers=solution.inliers,
+        box=found.box,
+    )
 
 
 def _undistorted(found: Detection, camera: Camera) -> Detection:

@@ -4,7 +4,13 @@ import pytest
 from heatpose.geometry.boxes import box_of_points
 from heatpose.geometry.rotations import random_rotation
 from heatpose.geometry.transforms import invert, make_transform, rotation_angle, transform_points
-from heatpose.solve.pnp import solve_pnp
+from heatpose.solve.pnp import Correspondences, solve_pnp
+
+
+def solve_one(*correspondences, **options):
+    """Return the solution of one object."""
+    [solution] = solve_pnp([Correspondences(*correspondences)], **options)
+    return solution
 
 
 def difference(first, second):
@@ -35,7 +41,7 @@ def test_recovers_the_pose_and_names_the_wrong_keypoints(camera, cube, random_po
         pixels = camera.project(transform_points(truth, cube))
         # each in its own direction: a common one is close to another pose
         pixels[:n_wrong] += np.array([[60.0, 40], [-70, 50], [10, -80]])[:n_wrong]
-        solution = solve_pnp(cube, pixels, camera, max_error=3.0)
+        solution = solve_one(cube, pixels, camera, max_error=3.0)
         degrees, mm = difference(solution.camera_from_object, truth)
         assert degrees < 1e-3 and mm < 1e-2
         np.testing.assert_array_equal(solution.inliers, np.arange(8) >= n_wrong)
@@ -49,7 +55,7 @@ def test_half_of_all_keypoints_may_be_anywhere(camera, points, random_pose, rng)
         pixels = crop.project(where)
         wrong = rng.permutation(32) < 16
         pixels[wrong] = rng.uniform(0, 256, (16, 2))
-        solution = solve_pnp(points, pixels, crop)
+        solution = solve_one(points, pixels, crop)
         degrees, mm = difference(solution.camera_from_object, truth)
         assert degrees < 0.05 and mm < 0.5
         assert solution.inliers[~wrong].all()
@@ -61,7 +67,7 @@ def test_the_inliers_are_those_within_the_largest_error(camera, points, random_p
     crop = crop_camera(camera, camera.project(where))
     pixels = crop.project(where)
     pixels[:4] += np.array([[9.0, 0], [0, -9.0], [11.0, 0], [0, -11.0]])
-    solution = solve_pnp(points, pixels, crop, max_error=10.0)
+    solution = solve_one(points, pixels, crop, max_error=10.0)
     np.testing.assert_array_equal(np.flatnonzero(~solution.inliers), [2, 3])
 
 
@@ -76,7 +82,7 @@ def test_covariances_say_which_keypoints_to_believe(camera, points, random_pose,
         crop = crop_camera(camera, camera.project(where))
         pixels = crop.project(where) + spread[:, None] * rng.standard_normal((32, 2))
         for told in (True, False):
-            solution = solve_pnp(points, pixels, crop, covariances if told else None)
+            solution = solve_one(points, pixels, crop, covariances if told else None)
             errors[told].append(difference(solution.camera_from_object, truth)[1])
     assert np.mean(errors[True]) < 0.6 * np.mean(errors[False])
 
@@ -88,7 +94,7 @@ def test_confidences_say_which_of_two_poses_is_meant(camera, points, random_pose
         truth = random_pose()
         pixels = camera.project(transform_points(truth, points))
         pixels[12:] = camera.project(transform_points(random_pose(), points))[12:]
-        solution = solve_pnp(points, pixels, camera, None, confidences, max_error=3.0)
+        solution = solve_one(points, pixels, camera, None, confidences, max_error=3.0)
         degrees, mm = difference(solution.camera_from_object, truth)
         assert degrees < 1e-3 and mm < 1e-2
 
@@ -100,7 +106,7 @@ def test_trusted_keypoints_are_tried_first(camera, points, random_pose, rng):
         truth = random_pose()
         pixels = camera.project(transform_points(truth, points))
         pixels[6:] = rng.uniform(0, 480, (26, 2))
-        solution = solve_pnp(points, pixels, camera, None, confidences, max_error=3.0)
+        solution = solve_one(points, pixels, camera, None, confidences, max_error=3.0)
         degrees, mm = difference(solution.camera_from_object, truth)
         assert degrees < 0.01 and mm < 0.2
 
@@ -115,7 +121,7 @@ def test_an_unsure_inlier_may_be_farther_off_than_a_sure_one(camera, points, ran
     spread = np.ones(32)
     spread[:4] = [2.0, 2.0, 0.5, 0.5]
     covariances = spread[:, None, None] ** 2 * np.eye(2)
-    solution = solve_pnp(points, pixels, crop, covariances, max_error=10.0)
+    solution = solve_one(points, pixels, crop, covariances, max_error=10.0)
     np.testing.assert_array_equal(np.flatnonzero(~solution.inliers), [1, 3])
 
 
@@ -131,7 +137,7 @@ def test_trusted_keypoints_weigh_more_in_the_last_fit(camera, points, random_pos
         pixels = crop.project(where) + noise * rng.standard_normal((32, 2))
         for told in (True, False):
             trust = confidences if told else None
-            solution = solve_pnp(points, pixels, crop, None, trust)
+            solution = solve_one(points, pixels, crop, None, trust)
             errors[told].append(difference(solution.camera_from_object, truth)[1])
     assert np.mean(errors[True]) < 0.7 * np.mean(errors[False])
 
@@ -144,7 +150,7 @@ def test_keypoints_not_there_or_without_confidence_do_not_count(camera, cube, ra
     covariances = np.tile(np.eye(2), (8, 1, 1))
     covariances[0] = np.nan
     confidences = np.where(np.arange(8) == 1, 0.0, 0.8)
-    solution = solve_pnp(cube, pixels, camera, covariances, confidences)
+    solution = solve_one(cube, pixels, camera, covariances, confidences)
     np.testing.assert_array_equal(solution.inliers, np.arange(8) >= 2)
     degrees, mm = difference(solution.camera_from_object, truth)
     assert degrees < 1e-6 and mm < 1e-4
@@ -153,13 +159,13 @@ def test_keypoints_not_there_or_without_confidence_do_not_count(camera, cube, ra
 def test_less_than_four_keypoints_are_no_pose(camera, cube, random_pose):
     pixels = camera.project(transform_points(random_pose(), cube))
     pixels[3:] = np.nan
-    assert solve_pnp(cube, pixels, camera) is None
+    assert solve_one(cube, pixels, camera) is None
 
 
 def test_keypoints_that_agree_on_nothing_are_no_pose(camera, points, rng):
     """A hair's breadth is asked for, of random positions."""
     pixels = rng.uniform(0, 256, (32, 2))
-    assert solve_pnp(points, pixels, camera, max_error=1e-3) is None
+    assert solve_one(points, pixels, camera, max_error=1e-3) is None
 
 
 @pytest.mark.parametrize("spot", ["image", "object"])
@@ -169,20 +175,20 @@ def test_degenerate_keypoints_are_no_pose_or_a_finite_one(camera, points, spot):
         pixels[:] = [100.0, 100.0]  # all seen in one place
     else:
         points = np.tile([1.0, 2.0, 3.0], (32, 1))
-    solution = solve_pnp(points, pixels, camera)
+    solution = solve_one(points, pixels, camera)
     assert solution is None or np.isfinite(solution.camera_from_object).all()
 
 
 def test_the_same_seed_gives_the_same_pose(camera, points, random_pose, rng):
     pixels = camera.project(transform_points(random_pose(), points))
     pixels += 3 * rng.standard_normal((32, 2))
-    one, two = (solve_pnp(points, pixels, camera, seed=7) for _ in range(2))
+    one, two = (solve_one(points, pixels, camera, seed=7) for _ in range(2))
     np.testing.assert_array_equal(one.camera_from_object, two.camera_from_object)
 
 
 def test_shapes_that_do_not_fit_are_named(camera, cube):
     with pytest.raises(ValueError, match=r"got \(8, 3\) and \(7, 2\)"):
-        solve_pnp(cube, np.zeros((7, 2)), camera)
+        solve_one(cube, np.zeros((7, 2)), camera)
 
 
 def test_planar_keypoints_are_solved(camera, rng):
@@ -192,5 +198,5 @@ def test_planar_keypoints_are_solved(camera, rng):
         if abs(truth[2, 2]) < 0.3:
             continue  # seen from the side a plane is a line
         pixels = camera.project(transform_points(truth, points))
-        degrees, mm = difference(solve_pnp(points, pixels, camera).camera_from_object, truth)
+        degrees, mm = difference(solve_one(points, pixels, camera).camera_from_object, truth)
         assert degrees < 0.01 and mm < 0.05

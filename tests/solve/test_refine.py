@@ -42,7 +42,7 @@ UNIT = np.tile(np.eye(2), (32, 1, 1))
 def test_finds_the_pose_that_made_exact_pixels(points, crop_camera, pose, rng):
     pixels = crop_camera.project(transform_points(pose, points))
     for _ in range(10):
-        found, covariance = refine_pose(points, pixels, UNIT, crop_camera, moved(pose, rng))
+        found, covariance = refine_pose(points, pixels, UNIT, crop_camera.matrix, moved(pose, rng))
         np.testing.assert_allclose(found, pose, atol=1e-4)
         assert np.sqrt(np.diag(covariance)).max() < 1e-2
 
@@ -50,7 +50,7 @@ def test_finds_the_pose_that_made_exact_pixels(points, crop_camera, pose, rng):
 def test_the_jacobian_is_the_slope_of_the_residuals(points, crop_camera, pose, rng):
     spread = rng.uniform(0.5, 2, (32, 2, 2))
     covariances = spread @ spread.transpose(0, 2, 1) + np.eye(2) * 0.1
-    sightings = Sightings(points, np.zeros((32, 2)), whitening(covariances), crop_camera)
+    sightings = Sightings(points, np.zeros((32, 2)), whitening(covariances), crop_camera.matrix)
     slopes = sightings.jacobian(pose[None])[0]
     for axis in range(6):
         step = np.zeros(6)
@@ -84,7 +84,9 @@ def test_the_covariance_is_that_of_many_trials(points, crop_camera, pose, rng, f
     changes, stated = [], []
     for _ in range(300):
         pixels = exact + spread[:, None] * rng.standard_normal((32, 2))
-        found, covariance = refine_pose(points, pixels, factor * covariances, crop_camera, pose)
+        found, covariance = refine_pose(
+            points, pixels, factor * covariances, crop_camera.matrix, pose
+        )
         changes.append(left_perturbation(found, pose))
         stated.append(covariance)
     true, stated = np.cov(np.array(changes).T), np.mean(stated, axis=0)
@@ -95,16 +97,16 @@ def test_the_covariance_is_that_of_many_trials(points, crop_camera, pose, rng, f
 def test_a_wrong_point_hardly_pulls(points, crop_camera, pose):
     pixels = crop_camera.project(transform_points(pose, points))
     pixels += np.random.default_rng(1).standard_normal((32, 2))
-    without, _ = refine_pose(points[1:], pixels[1:], UNIT[1:], crop_camera, pose)
+    without, _ = refine_pose(points[1:], pixels[1:], UNIT[1:], crop_camera.matrix, pose)
     pixels[0] += 100.0
-    with_it, covariance = refine_pose(points, pixels, UNIT, crop_camera, pose)
+    with_it, covariance = refine_pose(points, pixels, UNIT, crop_camera.matrix, pose)
     pull = left_perturbation(with_it, without)
     assert pull @ np.linalg.solve(covariance, pull) < 1.0
 
 
 def test_never_goes_uphill(points, crop_camera, pose, rng):
     pixels = crop_camera.project(transform_points(pose, points)) + rng.standard_normal((32, 2))
-    sightings = Sightings(points, pixels, UNIT, crop_camera)
+    sightings = Sightings(points, pixels, UNIT, crop_camera.matrix)
 
     def loss(poses):
         squares = (sightings.residuals(poses) ** 2).sum(axis=-1)
@@ -117,7 +119,7 @@ def test_never_goes_uphill(points, crop_camera, pose, rng):
 
 def test_poses_do_not_influence_each_other(points, crop_camera, pose, rng):
     pixels = crop_camera.project(transform_points(pose, points)) + rng.standard_normal((32, 2))
-    sightings = Sightings(points, pixels, UNIT, crop_camera)
+    sightings = Sightings(points, pixels, UNIT, crop_camera.matrix)
     starts = np.stack([moved(pose, rng) for _ in range(3)])
     together = descend(sightings, starts, reach=3.0, n_steps=3)
     alone = np.concatenate([descend(sightings, one[None], 3.0, n_steps=3) for one in starts])
@@ -129,12 +131,12 @@ def test_points_that_do_not_fix_the_pose_have_no_covariance(crop_camera, pose):
     line = np.linspace(-50, 50, 8)[:, None] * [1.0, 0.5, 0.2]
     pixels = crop_camera.project(transform_points(pose, line))
     pixels += 0.1 * np.random.default_rng(0).standard_normal((8, 2))
-    _, covariance = refine_pose(line, pixels, UNIT[:8], crop_camera, pose)
+    _, covariance = refine_pose(line, pixels, UNIT[:8], crop_camera.matrix, pose)
     assert np.isnan(covariance).all()
 
 
 def test_points_behind_the_camera_have_infinite_residuals(points, crop_camera, pose):
     behind = pose.copy()
     behind[2, 3] = -700.0
-    sightings = Sightings(points, np.zeros((32, 2)), UNIT, crop_camera)
+    sightings = Sightings(points, np.zeros((32, 2)), UNIT, crop_camera.matrix)
     assert np.isinf(sightings.residuals(behind[None])).all()

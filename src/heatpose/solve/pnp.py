@@ -1,21 +1,43 @@
-"""Pose from keypoints of which some are wrong: RANSAC, then weighted least squares."""
+"""Pose from keypoints of which some are wrong: RANSAC, then weighted least squares.
 
+All objects of an image are solved at once, in arrays of shape (b, ...): numpy takes little longer
+for eight objects than for one.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from heatpose.geometry.arrays import Array, Mask
 from heatpose.geometry.camera import Camera
-from heatpose.geometry.rotations import matrix_from_vector
-from heatpose.geometry.transforms import make_transform
-from heatpose.solve.refine import Sightings, descend, refine_pose, whitening
+from heatpose.solve.p3p import solve_p3p
+from heatpose.solve.refine import Sightings, descend, refine_pose, squared, whitening
 
 _N_SAMPLES = 48  # triples of keypoints; with half of all wrong, 1 run in 600 has no clean one
 _N_POLISHED = 6  # the best hypotheses, which are fitted to all keypoints before one is chosen
 # The last fit hears keypoints this many times beyond max_error: its loss grows so slowly that wrong
 # ones hardly pull, while a hard edge at max_error would cut off the uncertain but right ones.
 _WIDER = 2.5
+
+
+@dataclass(frozen=True, eq=False)
+class Correspondences:
+    """Points of one object, and where they were seen."""
+
+    points: Array  # (n, 3), mm, object frame
+    pixels: Array  # (n, 2), px; NaN marks a point that was not seen
+    camera: Camera  # of the image that ``pixels`` refer to, without distortion
+    covariances: Array | None = None  # how sure pixels are against each other, (n, 2, 2), px^2
+    confidences: Array | None = None  # how likely pixels are right at all, (n,); 0 is left out
+
+    def __post_init__(self) -> None:
+        points, pixels = np.shape(self.points), np.shape(self.pixels)
+        if points != (*pixels[:1], 3) or pixels != (*points[:1], 2):
+            raise ValueError(
+                f"points and pixels must be (n, 3) and (n, 2), got {points} and {pixels}"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,104 +50,154 @@ class PnPSolution:
 
 
 def solve_pnp(
-    points: Array,
-    pixels: Array,
-    camera: Camera,
-    covariances: Array | None = None,
-    confidences: Array | None = None,
-    *,
-    max_error: float = 10.0,
-    seed: int = 0,
-) -> PnPSolution | None:
-    """Estimate a pose from correspondences of which some may be wrong.
+    correspondences: Sequence[Correspondences], *, max_error: float = 10.0, seed: int = 0
+) -> list[PnPSolution | None]:
+    """Estimate poses of objects from correspondences of which some may be wrong.
 
     Args:
-        points: object points, (n, 3), mm.
-        pixels: where they were seen, (n, 2), px. NaN marks a point that was not seen.
-        camera: the camera of the image that ``pixels`` refer to, without distortion.
-        covariances: how sure each position is against the others, (n, 2, 2), px^2.
-        confidences: how likely each position is right at all, (n,), in [0, 1]; 0 is left out.
+        correspondences: of each object. No object has a part in the pose of another.
         max_error: largest reprojection error of an inlier of median covariance, px; one with
             twice the spread may be twice as far off.
         seed: makes the result repeatable.
 
     Returns:
-        The solution, or None where no pose is supported by at least four points.
+        For each object the solution, or None where no pose is supported by at least four points.
     """
-    points, pixels = np.asarray(points, float), np.asarray(pixels, float)
-    if points.shape != (len(pixels), 3) or pixels.shape != (len(points), 2):
-        raise ValueError(
-            f"points and pixels must be (n, 3) and (n, 2), got {points.shape} and {pixels.shape}"
+    solutions: list[PnPSolution | None] = [None] * len(correspondences)
+    for n in {len(one.points) for one in correspondences}:
+        rows = [i for i, one in enumerate(correspondences) if len(one.points) == n]
+        objects = _gathered([correspondences[i] for i in rows], np.array(rows))
+        for row, solution in _solve_together(objects, max_error, np.random.default_rng(seed)):
+            solutions[row] = solution
+    return solutions
+
+
+@dataclass(frozen=True, eq=False)
+class _Objects:
+    """The correspondences of b objects, n each. What was not seen has no weight and no trust."""
+
+    rows: NDArray[np.intp]  # (b,), which of the objects asked for these are
+    sightings: Sightings  # (b, n, ...)
+    covariances: Array  # (b, n, 2, 2), px^2
+    trust: Array  # (b, n)
+
+    def only(self, chosen: Mask) -> "_Objects":
+        """Return some of the objects."""
+        seen = self.sightings
+        parts = (seen.points, seen.pixels, seen.whiten, seen.intrinsics)
+        return _Objects(
+            self.rows[chosen],
+            Sightings(*(part[chosen] for part in parts)),
+            self.covariances[chosen],
+            self.trust[chosen],
         )
-    trust = np.ones(len(points)) if confidences is None else np.asarray(confidences, float)
-    spreads = np.tile(np.eye(2), (len(points), 1, 1)) if covariances is None else covariances
-    seen = np.isfinite(pixels).all(axis=1) & (trust > 0)
-    if np.count_nonzero(seen) < 4:
-        return None
-    found = Sightings(points[seen], pixels[seen], whitening(spreads[seen]), camera)
-    pose = _most_supported(found, trust[seen], max_error, np.random.default_rng(seed))
-    if pose is None:
-        return None
-    near = _errors(found, pose[None])[0] < _WIDER * max_error
-    if np.count_nonzero(near) < 4:
-        return None
-    heard = np.flatnonzero(seen)[near]
-    doubts = spreads[heard] / trust[heard, None, None]
-    pose, covariance = refine_pose(points[heard], pixels[heard], doubts, camera, pose)
-    inliers = seen.copy()
-    inliers[seen] = _errors(found, pose[None])[0] < max_error
-    if np.count_nonzero(inliers) < 4 or not np.isfinite(pose).all() or pose[2, 3] <= 0:
-        return None
-    return PnPSolution(pose, inliers, covariance)
 
 
-def _most_supported(
-    found: Sightings, trust: Array, max_error: float, rng: np.random.Generator
-) -> Array | None:
-    """Return the pose (4, 4) that most keypoints agree with, or None where triples allow none."""
-    poses = _poses_of_triples(found, trust, rng)
-    if not len(poses):
-        return None
-    support = _support(_errors(found, poses), trust, max_error)
-    best = poses[np.argsort(-support)[:_N_POLISHED]]
-    best = descend(found, best, reach=max_error / 2, n_steps=4)
-    support = _support(_errors(found, best), trust, max_error)
-    pose: Array = best[support.argmax()]
-    return pose
+def _gathered(correspondences: Sequence[Correspondences], rows: NDArray[np.intp]) -> _Objects:
+    """Bring together objects with equally many points, and leave out those with too few seen."""
+    points = np.stack([np.asarray(one.points, float) for one in correspondences])
+    pixels = np.stack([np.asarray(one.pixels, float) for one in correspondences])
+    ones, units = np.ones(points.shape[1]), np.tile(np.eye(2), (points.shape[1], 1, 1))
+    trust = np.stack([ones if o.confidences is None else o.confidences for o in correspondences])
+    spreads = np.stack([units if o.covariances is None else o.covariances for o in correspondences])
+    seen = np.isfinite(pixels).all(axis=2) & (trust > 0)
+    enough = np.count_nonzero(seen, axis=1) >= 4
+    points, pixels, trust, spreads, seen = (
+        part[enough] for part in (points, pixels, trust, spreads, seen)
+    )
+    first = seen.argmax(axis=1, keepdims=True)[..., None]
+    # A copy of a point that was seen is in front of the camera wherever that is.
+    points = np.where(seen[..., None], points, np.take_along_axis(points, first, axis=1))
+    pixels = np.where(seen[..., None], pixels, 0)
+    cameras = [
+        one.camera.matrix for one, there in zip(correspondences, enough, strict=True) if there
+    ]
+    intrinsics = np.array(cameras).reshape(-1, 3, 3)
+    sightings = Sightings(points, pixels, whitening(spreads, seen), intrinsics)
+    return _Objects(rows[enough], sightings, spreads, np.where(seen, trust, 0))
 
 
-def _poses_of_triples(found: Sightings, trust: Array, rng: np.random.Generator) -> Array:
-    """Return the poses (m, 4, 4) at which random triples of keypoints fit exactly (P3P).
+def _solve_together(
+    objects: _Objects, max_error: float, rng: np.random.Generator
+) -> Iterator[tuple[int, PnPSolution]]:
+    """Solve for the poses of objects; give those that are found, with the object's row."""
+    poses = _poses_of_triples(objects, rng)
+    support = _support(objects, poses, max_error)
+    fits = np.asarray((support > 0).any(axis=1), bool)
+    objects, poses = objects.only(fits), _best(poses[fits], support[fits], _N_POLISHED)
+    poses = descend(objects.sightings, poses, reach=max_error / 2, n_steps=4)
+    poses = _best(poses, _support(objects, poses, max_error), 1)
+    near = (objects.trust > 0) & (_errors(objects, poses)[:, 0] < _WIDER * max_error)
+    enough = np.count_nonzero(near, axis=1) >= 4
+    if not enough.any():
+        return
+    objects, near = objects.only(enough), near[enough]
+    found, covariances = _refined(objects, poses[enough, 0], near)
+    inliers = (objects.trust > 0) & (_errors(objects, found[:, None])[:, 0] < max_error)
+    sound = np.isfinite(found).all(axis=(1, 2)) & (found[:, 2, 3] > 0)
+    sound &= np.count_nonzero(inliers, axis=1) >= 4
+    for i in np.flatnonzero(sound):
+        yield int(objects.rows[i]), PnPSolution(found[i], inliers[i], covariances[i])
 
-    Trusted keypoints are drawn more often. All points lie in front of the camera.
+
+def _poses_of_triples(objects: _Objects, rng: np.random.Generator) -> Array:
+    """Return the poses (b, m, 4, 4) at which random triples of keypoints fit exactly (P3P).
+
+    Trusted keypoints are drawn more often. m is that of the object with most poses, others have
+    NaN at the end. All points lie in front of the camera.
     """
+    seen = objects.sightings
+    b, n = objects.trust.shape
     # The largest log(u) / weight are a weighted draw without repetition (Efraimidis, Spirakis).
-    keys = np.log(rng.random((_N_SAMPLES, len(trust)))) / trust
-    triples = np.argsort(-keys, axis=1)[:, :3]
-    matrix = found.camera.matrix
-    rotations: list[Array] = []
-    translations: list[Array] = []
-    for triple in triples:
-        _, turns, shifts = cv2.solveP3P(
-            found.points[triple], found.pixels[triple], matrix, None, cv2.SOLVEPNP_P3P
-        )
-        rotations += [np.asarray(turn, float) for turn in turns]
-        translations += [np.asarray(shift, float) for shift in shifts]
-    if not rotations:
-        return np.empty((0, 4, 4))
-    turned = matrix_from_vector(np.array(rotations)[..., 0])
-    poses = make_transform(turned, np.array(translations)[..., 0])
-    depth = poses[:, 2, :3] @ found.points.T + poses[:, 2, 3:]
-    return poses[(depth > 0).all(axis=1)]  # NaN is not, either
+    with np.errstate(divide="ignore"):
+        keys = np.log(rng.random((_N_SAMPLES, n))) / objects.trust[:, None]
+    triples = np.argpartition(-keys, 3, axis=2)[..., :3]  # (b, samples, 3)
+    which = np.arange(b)[:, None, None]
+    rays = _rays(seen)
+    triple_points = seen.points[which, triples].reshape(-1, 3, 3)
+    poses = solve_p3p(triple_points, rays[which, triples].reshape(-1, 3, 3))
+    poses = poses.reshape(b, 4 * _N_SAMPLES, 4, 4)
+    depth = poses[:, :, 2, :3] @ seen.points.swapaxes(1, 2) + poses[:, :, 2, 3:]
+    sound = (depth > 0).all(axis=2)  # NaN is not, either
+    poses[~sound] = np.nan
+    order = np.argsort(~sound, axis=1, kind="stable")[:, : sound.sum(axis=1).max(initial=0)]
+    return np.take_along_axis(poses, order[..., None, None], axis=1)
 
 
-def _errors(found: Sightings, poses: Array) -> Array:
-    """Return the reprojection errors (m, n) of poses (m, 4, 4), px of a typical keypoint."""
-    errors: Array = np.sqrt((found.residuals(poses) ** 2).sum(axis=-1))
+def _rays(seen: Sightings) -> Array:
+    """Return unit vectors (b, n, 3) from the camera towards the pixels."""
+    matrix = seen.intrinsics[:, None]
+    rays = np.ones((*seen.pixels.shape[:2], 3))
+    rays[..., 0] = (seen.pixels[..., 0] - matrix[..., 0, 2]) / matrix[..., 0, 0]
+    rays[..., 1] = (seen.pixels[..., 1] - matrix[..., 1, 2]) / matrix[..., 1, 1]
+    rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
+    return rays
+
+
+def _best(poses: Array, support: Array, most: int) -> Array:
+    """Return the poses (b, most, 4, 4) with most support (b, m); some twice where few have any."""
+    order = np.argsort(-support, axis=1)[:, :most]
+    supported = np.take_along_axis(support, order, axis=1) > 0
+    order = np.where(supported, order, order[:, :1])
+    return np.take_along_axis(poses, order[..., None, None], axis=1)
+
+
+def _refined(objects: _Objects, poses: Array, near: Mask) -> tuple[Array, Array]:
+    """Fit poses (b, 4, 4) to the keypoints (b, n) near them, the unsure ones heard less."""
+    seen = objects.sightings
+    doubts = objects.covariances / np.where(near, objects.trust, 1)[..., None, None]
+    return refine_pose(seen.points, seen.pixels, doubts, seen.intrinsics, poses, near)
+
+
+def _errors(objects: _Objects, poses: Array) -> Array:
+    """Return the reprojection errors (b, m, n) of poses (b, m, 4, 4), px of a typical keypoint."""
+    errors: Array = np.sqrt(squared(objects.sightings.residuals(poses)))
     return errors
 
 
-def _support(errors: Array, trust: Array, max_error: float) -> Array:
-    """Return how much trust agrees with poses, (m,): all of it at no error, none at max_error."""
-    support: Array = (trust * np.maximum(1 - (errors / max_error) ** 2, 0)).sum(axis=-1)
+def _support(objects: _Objects, poses: Array, max_error: float) -> Array:
+    """Return how much trust agrees with poses, (b, m): all of it at no error, none at max_error."""
+    errors = squared(objects.sightings.residuals(poses))
+    agreement = np.maximum(1 - errors / max_error**2, 0)
+    support: Array = (agreement @ objects.trust[..., None])[..., 0]
     return support

@@ -4,15 +4,16 @@ A pose is perturbed from the left: ``make_transform(matrix_from_vector(w), v) @ 
 with a rotation vector w, radians, and a translation v, mm, both along the camera's axes. Inside,
 the object turns about its own origin instead of the camera's, which keeps w and v apart.
 
-Several poses are moved at once, shape (m, 4, 4): numpy takes as long for one as for eight.
+Many poses are moved at once: leading axes ... are objects that are seen, each with its own points
+and camera, and m is the number of poses tried for each. Numpy takes hardly longer for fifty poses
+than for one. Points that do not count have zeros in ``whiten``, and so no residuals.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from heatpose.geometry.arrays import Array
-from heatpose.geometry.camera import Camera
+from heatpose.geometry.arrays import Array, Mask
 from heatpose.geometry.rotations import matrix_from_vector, skew
 from heatpose.geometry.transforms import make_transform
 
@@ -25,98 +26,150 @@ def refine_pose(
     points: Array,
     pixels: Array,
     covariances: Array,
-    camera: Camera,
+    intrinsics: Array,
     camera_from_object: Array,
+    there: Mask | None = None,
 ) -> tuple[Array, Array]:
-    """Move a pose to where the reprojection errors, weighted by their covariances, are smallest.
+    """Move poses to where the reprojection errors, weighted by their covariances, are smallest.
 
     Levenberg-Marquardt on a Cauchy loss, so that a few wrong points do little harm. Only the
     ratios of the covariances matter: their common factor is taken from the residuals, in the loss
     as well as in the covariance of the pose, because heatmaps are wider than their errors.
 
     Args:
-        points: object points, (n, 3), mm, n >= 4.
-        pixels: where they were seen, (n, 2), px.
-        covariances: of the pixels, (n, 2, 2), px^2, positive definite.
-        camera: the camera of the image that ``pixels`` refer to, without distortion.
-        camera_from_object: where to start, (4, 4), mm; all points in front of the camera.
+        points: object points, (..., n, 3), mm, n >= 4.
+        pixels: where they were seen, (..., n, 2), px.
+        covariances: of the pixels, (..., n, 2, 2), px^2, positive definite.
+        intrinsics: matrices of the cameras that took the images of ``pixels``, (..., 3, 3).
+        camera_from_object: where to start, (..., 4, 4), mm; all points in front of the camera.
+        there: which points count, (..., n); by default all. At least four.
 
     Returns:
-        The pose, (4, 4), and the covariance of its left perturbation, (6, 6), rad and mm. The
-        covariance is NaN where the points do not fix the pose.
+        The poses, (..., 4, 4), and the covariances of their left perturbations, (..., 6, 6), rad
+        and mm. A covariance is NaN where the points do not fix the pose.
     """
-    sightings = Sightings(points, pixels, whitening(covariances), camera)
-    poses = camera_from_object[None]
+    there = np.ones(points.shape[:-1], bool) if there is None else there
+    sightings = Sightings(points, pixels, whitening(covariances, there), intrinsics)
+    poses = camera_from_object[..., None, :, :]
     for _ in range(2):  # the spread of the residuals is measured anew where the first round ends
-        reach = _CAUCHY * _spread(sightings.residuals(poses)[0])
+        reach = _CAUCHY * _spread(sightings.residuals(poses)[..., 0, :, :], there)
         poses = descend(sightings, poses, reach)
-    return poses[0], _covariance(sightings, poses)
+    return poses[..., 0, :, :], _covariance(sightings, poses, there)
 
 
-def whitening(covariances: Array) -> Array:
-    """Return matrices (n, 2, 2) that give residuals with these covariances the same spread.
+def whitening(covariances: Array, there: Mask | None = None) -> Array:
+    """Return lower triangles (..., n, 2, 2) that give residuals with these covariances one spread.
 
     They keep the size of a typical keypoint's residual, so that the result is still in px.
+    Points that are not ``there``, (..., n), get zeros.
     """
-    areas = np.sqrt(np.linalg.det(covariances))  # px^2
-    relative = covariances / np.median(areas)
-    return np.linalg.inv(np.linalg.cholesky(relative))
+    there = np.ones(covariances.shape[:-2], bool) if there is None else there
+    xx, xy, yy = (
+        np.where(there, covariances[..., i, j], float(i == j)) for i, j in ((0, 0), (0, 1), (1, 1))
+    )
+    areas = np.sqrt(xx * yy - xy**2)  # px^2
+    typical = np.sqrt(masked_median(areas, there))[..., None]
+    # The inverse of the Cholesky factor, by hand.
+    white = np.zeros(covariances.shape)
+    white[..., 0, 0] = typical / np.sqrt(xx)
+    white[..., 1, 1] = typical * np.sqrt(xx) / areas
+    white[..., 1, 0] = -white[..., 1, 1] * xy / xx
+    white[~there] = 0
+    return white
+
+
+def masked_median(values: Array, there: Mask) -> Array:
+    """Return the median (...,) of those of the values (..., n) that are there, at least one."""
+    ordered = np.sort(np.where(there, values, np.inf), axis=-1)
+    count = there.sum(axis=-1, keepdims=True)
+    middle = np.concatenate([(count - 1) // 2, count // 2], axis=-1)
+    median: Array = np.take_along_axis(ordered, middle, axis=-1).mean(axis=-1)
+    return median
 
 
 @dataclass(frozen=True, eq=False)
 class Sightings:
     """Which object points were seen where: all that stays the same while poses are moved."""
 
-    points: Array  # (n, 3), mm, object frame
-    pixels: Array  # (n, 2), px
-    whiten: Array  # (n, 2, 2)
-    camera: Camera
+    points: Array  # (..., n, 3), mm, object frame
+    pixels: Array  # (..., n, 2), px
+    whiten: Array  # (..., n, 2, 2), lower triangles
+    intrinsics: Array  # (..., 3, 3), px
 
     def residuals(self, poses: Array) -> Array:
-        """Return the whitened reprojection errors of poses (m, 4, 4) as (m, n, 2), px.
+        """Return the whitened reprojection errors of poses (..., m, 4, 4) as (..., m, n, 2), px.
 
         Infinite for points that are not in front of the camera.
         """
-        onto_image = self.camera.matrix @ poses[:, :3]  # (m, 3, 4)
-        seen = self.points @ onto_image[:, :, :3].transpose(0, 2, 1) + onto_image[:, None, :, 3]
+        onto_image = self.intrinsics[..., None, :, :] @ poses[..., :3, :]  # (..., m, 3, 4)
+        turned = self.points[..., None, :, :] @ onto_image[..., :3].swapaxes(-1, -2)
+        seen = turned + onto_image[..., None, :, 3]  # (..., m, n, 3)
         depth = seen[..., 2]
-        wrong = seen[..., :2] / np.where(depth == 0, np.nan, depth)[..., None] - self.pixels
-        white = (self.whiten @ wrong[..., None])[..., 0]
-        white[~(depth > 0)] = np.inf
-        return white
+        behind = ~(depth > 0)
+        if some_behind := behind.any():
+            depth[behind] = np.nan
+        inverse = 1 / depth
+        x = seen[..., 0] * inverse - self.pixels[..., None, :, 0]
+        y = seen[..., 1] * inverse - self.pixels[..., None, :, 1]
+        white = self.whiten[..., None, :, :, :]
+        errors = np.empty((*depth.shape, 2))
+        errors[..., 0] = white[..., 0, 0] * x
+        errors[..., 1] = white[..., 1, 0] * x + white[..., 1, 1] * y
+        if some_behind:
+            errors[behind] = np.inf
+        return errors
 
     def jacobian(self, poses: Array) -> Array:
-        """Return how residuals change as objects turn about their origin and move, (m, n, 2, 6)."""
-        turned = self.points @ poses[:, :3, :3].transpose(0, 2, 1)
-        position = turned + poses[:, None, :3, 3]
-        inverse = 1 / position[..., 2:]
-        focal = np.array([self.camera.fx, self.camera.fy])
-        by_position = np.zeros((*turned.shape[:2], 2, 3))
-        by_position[..., [0, 1], [0, 1]] = focal * inverse
-        by_position[..., 2] = -focal * position[..., :2] * inverse**2
-        by_position = self.whiten @ by_position
-        return np.concatenate([-by_position @ skew(turned), by_position], axis=-1)
+        """Return how residuals change as objects turn about their origin and move.
+
+        Returns:
+            (..., m, n, 2, 6) for poses (..., m, 4, 4).
+        """
+        turned = self.points[..., None, :, :] @ poses[..., :3, :3].swapaxes(-1, -2)
+        px, py, pz = (turned[..., i] for i in range(3))
+        tx, ty, tz = (poses[..., i, 3, None] for i in range(3))
+        inverse = 1 / (pz + tz)
+        # Of the pixel's x by the position's x and z, and of its y by y and z; then whitened.
+        x_by_x = self.intrinsics[..., 0, 0, None, None] * inverse
+        y_by_y = self.intrinsics[..., 1, 1, None, None] * inverse
+        x_by_z, y_by_z = -x_by_x * (px + tx) * inverse, -y_by_y * (py + ty) * inverse
+        w = self.whiten[..., None, :, :, :]
+        slopes = np.empty((*inverse.shape, 2, 6))
+        slopes[..., 0, 3] = w[..., 0, 0] * x_by_x
+        slopes[..., 0, 4] = 0
+        slopes[..., 0, 5] = w[..., 0, 0] * x_by_z
+        slopes[..., 1, 3] = w[..., 1, 0] * x_by_x
+        slopes[..., 1, 4] = w[..., 1, 1] * y_by_y
+        slopes[..., 1, 5] = w[..., 1, 0] * x_by_z + w[..., 1, 1] * y_by_z
+        by_x, by_y, by_z = (slopes[..., i] for i in (3, 4, 5))  # (..., m, n, 2)
+        px, py, pz = (one[..., None] for one in (px, py, pz))
+        # A turn by w moves a point by w x p, and g . (w x p) is w . (p x g).
+        slopes[..., 0] = py * by_z - pz * by_y
+        slopes[..., 1] = pz * by_x - px * by_z
+        slopes[..., 2] = px * by_y - py * by_x
+        return slopes
 
 
-def descend(sightings: Sightings, poses: Array, reach: float, n_steps: int = 8) -> Array:
+def descend(sightings: Sightings, poses: Array, reach: Array | float, n_steps: int = 8) -> Array:
     """Move poses downhill by damped Gauss-Newton steps on the Cauchy loss.
 
     Args:
         sightings: what was seen.
-        poses: where to start, (m, 4, 4), mm, with all points in front of the camera.
-        reach: whitened residual that counts half, px.
+        poses: where to start, (..., m, 4, 4), mm, with all points in front of the camera.
+        reach: whitened residual that counts half, px, (...,) or one for all.
         n_steps: the most steps; fewer where nothing moves any more.
 
     Returns:
-        Poses (m, 4, 4), none worse than where it started.
+        Poses (..., m, 4, 4), none worse than where it started.
     """
+    reach = np.asarray(reach, float)[..., None, None]
     residuals = sightings.residuals(poses)
     cost = _cost(residuals, reach)
-    damping = np.full(len(poses), 1e-3)
+    damping = np.full(poses.shape[:-2], 1e-3)
     for _ in range(n_steps):
         normal, gradient = _normal_equations(sightings, poses, residuals, reach)
-        diagonal = np.einsum("mii->mi", normal)
-        diagonal += damping[:, None] * diagonal + 1e-9
+        diagonal = np.einsum("...ii->...i", normal)
+        diagonal += damping[..., None] * diagonal + 1e-9
         change = np.linalg.solve(normal, gradient[..., None])[..., 0]
         moved = _perturbed(poses, -np.asarray(change, float))
         new_residuals = sightings.residuals(moved)
@@ -124,64 +177,76 @@ def descend(sightings: Sightings, poses: Array, reach: float, n_steps: int = 8) 
         better = new_cost < cost
         if (cost - new_cost <= 1e-6 * cost).all() and (damping < 1e-2).all():
             break
-        poses = np.where(better[:, None, None], moved, poses)
-        residuals = np.where(better[:, None, None], new_residuals, residuals)
+        poses = np.where(better[..., None, None], moved, poses)
+        residuals = np.where(better[..., None, None], new_residuals, residuals)
         cost = np.where(better, new_cost, cost)
         damping = np.where(better, damping / 10, damping * 10)
     return poses
 
 
 def _normal_equations(
-    sightings: Sightings, poses: Array, residuals: Array, reach: float
+    sightings: Sightings, poses: Array, residuals: Array, reach: Array
 ) -> tuple[Array, Array]:
-    """Return the weighted J^T J, (m, 6, 6), and J^T r, (m, 6)."""
-    m = len(poses)
+    """Return the weighted J^T J, (..., m, 6, 6), and J^T r, (..., m, 6)."""
     jacobian = sightings.jacobian(poses)
     weighted = jacobian * _weights(residuals, reach)[..., None, None]
-    across = weighted.reshape(m, -1, 6).transpose(0, 2, 1)  # (m, 6, 2 n)
-    normal: Array = across @ jacobian.reshape(m, -1, 6)
-    gradient: Array = (across @ residuals.reshape(m, -1, 1))[..., 0]
+    rows = (*poses.shape[:-2], 2 * residuals.shape[-2])
+    across = weighted.reshape(*rows, 6).swapaxes(-1, -2)  # (..., m, 6, 2 n)
+    normal: Array = across @ jacobian.reshape(*rows, 6)
+    gradient: Array = (across @ residuals.reshape(*rows, 1))[..., 0]
     return normal, gradient
 
 
-def _spread(residuals: Array) -> float:
-    """Return the standard deviation per axis of residuals (n, 2), from their median length."""
-    length = np.median(np.sqrt((residuals**2).sum(axis=1)))
-    return max(float(length) / 1.1774, _SMALLEST_SPREAD)  # the median of a Rayleigh distribution
+def squared(residuals: Array) -> Array:
+    """Return the squared lengths (...) of residuals (..., 2); a sum over an axis takes longer."""
+    lengths: Array = residuals[..., 0] ** 2 + residuals[..., 1] ** 2
+    return lengths
 
 
-def _cost(residuals: Array, reach: float) -> Array:
-    """Return the Cauchy loss (m,) of residuals (m, n, 2)."""
-    cost: Array = np.log1p((residuals**2).sum(axis=-1) / reach**2).sum(axis=-1)
+def _spread(residuals: Array, there: Mask) -> Array:
+    """Return the standard deviation per axis of residuals (..., n, 2), from their median length."""
+    length = masked_median(np.sqrt(squared(residuals)), there)
+    return np.maximum(length / 1.1774, _SMALLEST_SPREAD)  # the median of a Rayleigh distribution
+
+
+def _cost(residuals: Array, reach: Array) -> Array:
+    """Return the Cauchy loss (..., m) of residuals (..., m, n, 2)."""
+    cost: Array = np.log1p(squared(residuals) / reach**2).sum(axis=-1)
     return cost
 
 
-def _weights(residuals: Array, reach: float) -> Array:
-    """Return the weights (m, n) in (0, 1] with which least squares follows the Cauchy loss."""
-    weights: Array = 1.0 / (1.0 + (residuals**2).sum(axis=-1) / reach**2)
+def _weights(residuals: Array, reach: Array) -> Array:
+    """Return the weights (..., m, n) with which least squares follows the Cauchy loss."""
+    weights: Array = 1.0 / (1.0 + squared(residuals) / reach**2)
     return weights
 
 
 def _perturbed(poses: Array, change: Array) -> Array:
-    """Turn objects about their origin, and move them, by (m, 6) rad and mm."""
-    rotation = matrix_from_vector(change[:, :3]) @ poses[:, :3, :3]
-    return make_transform(rotation, poses[:, :3, 3] + change[:, 3:])
+    """Turn objects about their origin, and move them, by (..., 6) rad and mm."""
+    rotation = matrix_from_vector(change[..., :3]) @ poses[..., :3, :3]
+    return make_transform(rotation, poses[..., :3, 3] + change[..., 3:])
 
 
-def _covariance(sightings: Sightings, poses: Array) -> Array:
-    """Return the covariance of the left perturbation of one pose (1, 4, 4), (6, 6)."""
+def _covariance(sightings: Sightings, poses: Array, there: Mask) -> Array:
+    """Return the covariances of the left perturbations of poses (..., 1, 4, 4), (..., 6, 6)."""
     residuals = sightings.residuals(poses)
-    reach = _CAUCHY * _spread(residuals[0])
-    normal, _ = _normal_equations(sightings, poses, residuals, reach)
-    weights = _weights(residuals, reach)[0]
-    variance = (weights * (residuals[0] ** 2).sum(axis=1)).sum() / max(2 * weights.sum() - 6, 1)
-    scale = 1 / np.sqrt(np.maximum(np.diag(normal[0]), 1e-300))  # rad and mm differ by 1e3
-    equal = normal[0] * np.outer(scale, scale)
-    if not np.isfinite(equal).all() or np.linalg.cond(equal) > 1e12:
-        return np.full((6, 6), np.nan)
-    inverse = np.linalg.inv(equal) * np.outer(scale, scale)
+    reach = _CAUCHY * _spread(residuals[..., 0, :, :], there)[..., None, None]
+    normal = _normal_equations(sightings, poses, residuals, reach)[0][..., 0, :, :]
+    weights = (_weights(residuals, reach) * there[..., None, :])[..., 0, :]
+    squares = (weights * squared(residuals[..., 0, :, :])).sum(axis=-1)
+    variance = squares / np.maximum(2 * weights.sum(axis=-1) - 6, 1)
+    diagonal = np.einsum("...ii->...i", normal)
+    scale = 1 / np.sqrt(np.maximum(diagonal, 1e-300))  # rad and mm differ by 1e3
+    scales = scale[..., None] * scale[..., None, :]
+    equal = normal * scales
+    equal[~np.isfinite(equal).all(axis=(-1, -2))] = 0
+    fixed = np.linalg.cond(equal) <= 1e12  # which is infinite for zeros
+    equal[~fixed] = np.eye(6)
+    inverse = np.linalg.inv(equal) * scales
     # Turning by w about the camera also moves the object, by w x t: v = u + t x w.
-    left_from_own = np.eye(6)
-    left_from_own[3:, :3] = skew(poses[0, :3, 3])
-    covariance: Array = variance * left_from_own @ inverse @ left_from_own.T
+    left_from_own = np.zeros_like(normal) + np.eye(6)
+    left_from_own[..., 3:, :3] = skew(poses[..., 0, :3, 3])
+    covariance: Array = left_from_own @ inverse @ left_from_own.swapaxes(-1, -2)
+    covariance *= variance[..., None, None]
+    covariance[~fixed] = np.nan
     return covariance
