@@ -11,12 +11,13 @@ from heatpose.synth.distractors import _turned
 from heatpose.synth.solids import _convex, read_solids, solid_of
 
 
-def bowl(steps=24):
+@pytest.fixture(scope="module")
+def bowl():
     """A thin-walled bowl of 100 mm."""
-    angle = np.linspace(-np.pi / 2, -0.1, 12)
+    angle = np.linspace(-np.pi / 2, -0.1, 8)
     outside = np.stack([np.cos(angle), np.sin(angle)], axis=1) * 50
     profile = np.concatenate([outside, outside[::-1] * 0.9])
-    vertices, faces, _ = _turned(profile, steps)
+    vertices, faces, _ = _turned(profile)
     return Mesh(vertices, faces, smooth_normals(vertices, faces))
 
 
@@ -30,26 +31,29 @@ def test_a_convex_mesh_is_its_hull(brick_mesh):
     assert ConvexHull(part).volume == pytest.approx(60 * 90 * 120)
 
 
-def test_a_bowl_is_hollow():
+@pytest.fixture(scope="module")
+def bowl_solid(bowl):
+    return solid_of(bowl)
+
+
+def test_a_bowl_is_hollow(bowl_solid):
     """The thin wall is not far from the hull: depth inside the hull would not tell."""
-    solid = solid_of(bowl())
-    assert len(solid.parts) > 3
+    assert len(bowl_solid.parts) > 3
     air = np.array([[0.0, 0, -15], [10, 0, -12], [0, -12, -20]])
-    assert not any(inside(air, part).any() for part in solid.parts)
+    assert not any(inside(air, part).any() for part in bowl_solid.parts)
 
 
-def test_parts_reach_as_far_as_the_mesh():
-    mesh = bowl()
-    corners = solid_of(mesh).corners
-    assert np.allclose(corners.min(axis=0), mesh.lower, atol=0.4)
-    assert np.allclose(corners.max(axis=0), mesh.upper, atol=0.4)
+def test_parts_reach_as_far_as_the_mesh(bowl, bowl_solid):
+    corners = bowl_solid.corners
+    assert np.allclose(corners.min(axis=0), bowl.lower, atol=0.4)
+    assert np.allclose(corners.max(axis=0), bowl.upper, atol=0.4)
 
 
 def test_simplified_hulls_stay_close(rng):
-    points = rng.normal(size=(5000, 3))
+    points = rng.normal(size=(2000, 3))
     points = points / np.linalg.norm(points, axis=1, keepdims=True) * 100
     few = _convex(points)
-    assert len(few) < 1500
+    assert len(few) < 800
     planes = ConvexHull(few).equations
     assert (points @ planes[:, :3].T + planes[:, 3]).max() < 0.61  # 0.003 of 200 mm
 

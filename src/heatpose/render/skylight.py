@@ -65,8 +65,8 @@ class Skylight:
         self._azimuth = environment.azimuth
         self._maps = [_blurred(environment.radiance, angle) for angle in BLURS]
         self._maps = [np.float32(environment.strength) * one for one in self._maps]
-        small = cv2.resize(self._maps[0], (64, 32), interpolation=cv2.INTER_AREA)
-        small = np.asarray(small, np.float32)
+        resized = cv2.resize(self._maps[0], (64, 32), interpolation=cv2.INTER_AREA)
+        small = np.asarray(resized, np.float32)
         directions = replace(environment, radiance=small).directions.reshape(-1, 3)
         weights = _areas(32).reshape(-1, 1) * small.reshape(-1, 3)
         self._harmonics = (_harmonics(directions).T @ weights * _COSINE[:, None]).astype(np.float32)
