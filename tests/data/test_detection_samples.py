@@ -134,8 +134,25 @@ def test_a_mirrored_sample_has_mirrored_boxes(make):
 
 
 def test_of_too_many_objects_the_largest_keep_their_labels(make):
-    crowd = make(max_objects=2, collage=1.0, empty=0.0)
-    assert max(len(sample.boxes) for sample in draw(crowd, 20)) == 2
+    everything = make(collage=1.0, empty=0.0)
+    crowd = copy(everything)
+    crowd.config = replace(everything.config, max_objects=2)
+    for whole, part in zip(draw(everything, 20), draw(crowd, 20), strict=True):
+        assert len(part.boxes) == min(len(whole.boxes), 2)
+        areas = np.sort((whole.boxes[:, 2:] - whole.boxes[:, :2]).prod(axis=1))
+        kept = (part.boxes[:, 2:] - part.boxes[:, :2]).prod(axis=1)
+        np.testing.assert_allclose(np.sort(kept), areas[-2:])
+
+
+def test_nothing_is_pasted_over_objects_without_masks(drawn_bop):
+    config = DetectionSampleConfig(**{**CLEAR, **SCENE, "pasted": 1.0, "scale": (1.0, 1.0)})
+    masks, boxes = (
+        DetectionSet([BopDataset(drawn_bop(str(one), masks=one), "train")], [1, 2], config, Black())
+        for one in (True, False)
+    )
+    assert max(len(sample.boxes) for sample in draw(masks, 30)) > 2
+    boxes.pieces = masks.pieces
+    assert max(len(sample.boxes) for sample in draw(boxes, 30)) == 2
 
 
 def test_the_same_number_gives_the_same_sample_in_any_process(make):

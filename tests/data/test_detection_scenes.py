@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -64,6 +66,17 @@ def test_pieces_show_one_object_whole(drawn_bop):
             assert (piece.colours[piece.mask].argmax(axis=1) == label).all()  # pure red, green
             assert piece.mask.any(axis=0).all() and piece.mask.any(axis=1).all()
             assert piece.image_side == 160
+
+
+def test_hidden_objects_are_not_cut_out(drawn_bop):
+    data = dataset(drawn_bop())
+    frames = find_frames([data], [1, 2])
+    hidden = [
+        replace(f, objects=tuple(replace(seen, visible_fraction=0.5) for seen in f.objects))
+        for f in frames
+    ]
+    images = ImageMemory([data.image_path(0, i) for i in range(6)], 1e7)
+    assert any(cut_pieces(frames, images, 2, 4)) and not any(cut_pieces(hidden, images, 2, 4))
 
 
 def test_an_object_that_is_never_seen_is_an_error(drawn_bop):
