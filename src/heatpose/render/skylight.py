@@ -21,23 +21,26 @@ BLURS = (0.0, 0.12, 0.35, 0.9)  # rad, of the maps that surfaces of growing roug
 def split_sun(environment: Environment) -> tuple[AreaLight | None, Environment]:
     """Take the brightest light out of an environment, so that it can throw shadows.
 
-    What exceeds SUN times the mean becomes one far rectangle in the mean direction of it.
+    What exceeds SUN times the mean becomes one far rectangle in the mean direction of it; all of
+    it where there is one bright place, and less the more it is spread over several.
 
     Returns:
         The light, None where nothing is that bright, and the environment without it.
     """
     radiance = environment.radiance
     area = _areas(radiance.shape[0])
-    limit = SUN * float((radiance.mean(axis=2) * area).sum() / (4 * np.pi))
     bright = radiance.mean(axis=2)
-    rest = radiance * np.minimum(1, limit / np.maximum(bright, 1e-9))[..., None]
-    excess = (radiance - rest) * area[..., None]  # (h, w, 3), irradiance from each pixel
-    towards = np.einsum("hw,hwi->i", excess.mean(axis=2), environment.directions)
+    limit = SUN * float((bright * area).sum() / (4 * np.pi))
+    excess = radiance * np.maximum(1 - limit / np.maximum(bright, 1e-9), 0)[..., None]
+    weights = excess.mean(axis=2) * area
+    towards = np.einsum("hw,hwi->i", weights, environment.directions)
     length = float(np.linalg.norm(towards))
-    if length < 1e-3 * limit:
+    if length <= 1e-3 * limit:
         return None, environment
+    excess *= length / weights.sum()
+    rest = radiance - excess
     side = 2 * SUN_DISTANCE * np.tan(SUN_SPREAD)
-    irradiance = excess.sum(axis=(0, 1)) * environment.strength
+    irradiance = (excess * area[..., None]).sum(axis=(0, 1)) * environment.strength
     z = -towards / length
     x = np.linalg.svd(z[None])[2][1]
     sun = AreaLight(

@@ -21,7 +21,7 @@ from heatpose.synth.solids import Solid
 
 MM = 1e-3  # MuJoCo's metres per millimetre
 GAP = 2.0  # mm between objects at the start
-TRIES = 30  # to find a free place for an object that stands
+TRIES = 60  # to find a free place for an object that stands
 SLAB = 0.5  # m, half the thickness of table and walls: nothing is thrown through
 
 
@@ -102,12 +102,13 @@ def _stand(
     poses: list[Array | None] = []
     for body in bodies:
         poses.append(None)
-        for _ in range(TRIES if body is not None else 0):
+        for attempt in range(TRIES if body is not None else 0):
             assert body is not None
             turn = matrix_from_vector(np.array([0, 0, rng.uniform(0, 2 * np.pi)]))
             corners = body.corners @ turn.T
             low, high = corners.min(axis=0), corners.max(axis=0)
-            room = np.maximum(_start_area(ground) - (high - low)[:2], 0)
+            area = _start_area(ground, 1 + attempt / TRIES)  # in a crowd, farther out
+            room = np.maximum(area - (high - low)[:2], 0)
             place = rng.uniform(-0.5, 0.5, 2) * room - (low + high)[:2] / 2
             outline = _outline(corners[:, :2] + place)
             if _free(outline, taken):
@@ -117,9 +118,9 @@ def _stand(
     return poses
 
 
-def _start_area(ground: Ground) -> Array:
+def _start_area(ground: Ground, wider: float = 1.0) -> Array:
     """Return the sides (2,), mm, of the rectangle above which objects start."""
-    return np.minimum([ground.width, ground.depth], ground.spread)
+    return np.minimum([ground.width, ground.depth], wider * ground.spread)
 
 
 def _outline(points: Array) -> Array:
