@@ -207,7 +207,7 @@ def _work(connection: Connection, folder: Path, threads: int) -> None:
             return
         connection.send(None)
         while True:
-            connection.send(_outcome(make, connection.recv(), folder))
+            connection.send(outcome_of(make, connection.recv(), folder))
 
 
 def _opened(pickled: bytes, threads: int) -> Maker:
@@ -218,7 +218,8 @@ def _opened(pickled: bytes, threads: int) -> Maker:
     return open_maker()
 
 
-def _outcome(make: Maker, number: int, folder: Path) -> Outcome | HeatposeError:
+def outcome_of(make: Maker, number: int, folder: Path) -> Outcome | HeatposeError:
+    """Make a scene and return what became of it, or the error that would end all others too."""
     try:
         return Outcome(number, make(number, folder))
     except HeatposeError as error:

@@ -15,7 +15,7 @@ from heatpose.geometry.arrays import Array, Box, Depth, Mask
 from heatpose.geometry.boxes import box_of_mask
 from heatpose.geometry.camera import Camera
 from heatpose.objects.mesh import Mesh
-from heatpose.render.raycast import Renderer
+from heatpose.render.raycast import Renderer, Rendering
 from heatpose.render.scene import Material, Panel, Scene
 
 Floats = NDArray[np.float32]
@@ -69,13 +69,23 @@ class Labeller:
     def __init__(self, meshes: Mapping[int, Mesh]) -> None:
         self._renderer = Renderer(meshes)
 
-    def __call__(self, scene: Scene, view: int) -> View:
-        """Return what the camera with this number sees of a scene."""
-        poses, camera = scene.camera_from_objects(view), scene.camera
+    def render(self, scene: Scene, view: int) -> Rendering:
+        """Render the objects of a scene, without panels, as the camera with this number has it."""
         ids = [one.object_id for one in scene.instances]
-        objects = self._renderer.render(ids, poses, camera)
-        depth, instance = objects.depth, objects.instance
-        normals, albedo = objects.normals, objects.albedo
+        return self._renderer.render(ids, scene.camera_from_objects(view), scene.camera)
+
+    def __call__(self, scene: Scene, view: int, objects: Rendering | None = None) -> View:
+        """Return what the camera with this number sees of a scene.
+
+        Args:
+            scene: the scene.
+            view: number of the camera.
+            objects: what `render` gave for them, if it was called before.
+        """
+        objects = objects or self.render(scene, view)
+        poses, camera = scene.camera_from_objects(view), scene.camera
+        depth, instance = objects.depth.copy(), objects.instance.copy()
+        normals, albedo = objects.normals.copy(), objects.albedo.copy()
         shine = _shine([one.material for one in scene.instances])[instance]
         if scene.panels:
             numbers = range(len(scene.panels))
@@ -90,12 +100,12 @@ class Labeller:
             panel_shine = _shine([one.material for one in scene.panels])
             shine[nearer] = panel_shine[panels.instance[nearer]]
         labels = []
-        for index, (object_id, pose) in enumerate(zip(ids, poses, strict=True)):
-            if object_id < 0:
+        for index, (one, pose) in enumerate(zip(scene.instances, poses, strict=True)):
+            if one.object_id < 0:
                 continue
             mask = objects.full_masks[index]
-            pixels, box = self._whole_silhouette(object_id, pose, camera, mask)
-            truth = GroundTruth(object_id, pose)
+            pixels, box = self._whole_silhouette(one.object_id, pose, camera, mask)
+            truth = GroundTruth(one.object_id, pose)
             labels.append(Label(truth, mask, instance == index, pixels, box))
         return View(depth, normals, albedo, shine, instance, tuple(labels))
 

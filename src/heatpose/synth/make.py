@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from heatpose.errors import DataError
 from heatpose.objects.mesh import Mesh
 from heatpose.render.depth_sensors import DepthSensor, measure_depth
+from heatpose.render.raycast import Rendering
 from heatpose.render.scene import Scene
 from heatpose.render.sensors import ColourSensor, photograph
 from heatpose.synth.labels import Labeller
@@ -25,7 +26,8 @@ from heatpose.synth.scene_files import SceneFiles
 
 Floats: TypeAlias = NDArray[np.float32]
 SceneDrawer: TypeAlias = Callable[[np.random.Generator], Scene]
-Engine: TypeAlias = Callable[[Scene, int, np.random.Generator], Floats]  # scene, view -> radiance
+# Scene, view, the objects as seen in that view -> radiance
+Engine: TypeAlias = Callable[[Scene, int, np.random.Generator, Rendering], Floats]
 Seconds: TypeAlias = dict[str, float]  # by stage
 
 
@@ -92,10 +94,11 @@ class SceneMaker:
         files = SceneFiles(folder, scene, self.png, self.depth is not None)
         for view in range(len(scene.world_from_cameras)):
             rng = np.random.default_rng([self.seed, number, 1 + view])
-            with _timed(seconds, "picture"):
-                radiance = self.engine(scene, view, rng)
             with _timed(seconds, "labels"):
-                seen = self.label(scene, view)
+                rendering = self.label.render(scene, view)
+                seen = self.label(scene, view, rendering)
+            with _timed(seconds, "picture"):
+                radiance = self.engine(scene, view, rng, rendering)
             with _timed(seconds, "sensors"):
                 picture = photograph(rng, radiance, self.colour)
                 depth = seen.depth

@@ -1,0 +1,172 @@
+"""Scenes made by a Ray cluster.
+
+The machines of a cluster need heatpose and nothing else: no shared folder. What scenes are made of
+travels to them as one archive, put into Ray's object store once; scenes come back as archives and
+are written here, whole or not at all. A task whose worker dies is started again by Ray.
+"""
+
+import io
+import logging
+import os
+import pickle
+import secrets
+import shutil
+import tarfile
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import ray
+from ray.exceptions import RayError
+
+from heatpose.errors import DataError, HeatposeError, OptionError
+from heatpose.synth.jobs import ATTEMPTS, Maker, Outcome, outcome_of
+
+Places: TypeAlias = Mapping[str, Path]  # folders by the name that the maker knows them by
+MakerOpener: TypeAlias = Callable[[Places], Maker]
+STORE = 80_000_000, 40_000_000  # bytes of the object store of a local cluster: plus for each worker
+
+
+def make_scenes(
+    numbers: Iterable[int],
+    open_maker: MakerOpener,
+    places: Places,
+    folder: Path,
+    address: str,
+    workers: int,
+    threads: int = 1,
+) -> Iterator[Outcome]:
+    """Make scenes on a cluster, and report each as soon as it is written here.
+
+    Args:
+        numbers: of the scenes.
+        open_maker: returns what makes scenes, given the places on the machine that it runs on.
+        places: the folders that it needs; they are sent.
+        folder: where the scenes are written.
+        address: of the cluster; ``local`` starts one on this machine for as long as it is needed.
+        workers: cores of the local one.
+        threads: cores that a scene takes.
+
+    Raises:
+        HeatposeError: a worker raised it: all others would.
+        OptionError: there is no cluster at the address.
+    """
+    with _connected(address, workers * threads):
+        job = ray.put((secrets.token_hex(8), pickle.dumps(open_maker), _packed(places)))
+        task = ray.remote(_scene).options(num_cpus=threads, max_retries=ATTEMPTS - 1)
+        waiting = deque(numbers)
+        running: dict[ray.ObjectRef[Any], int] = {}
+        while waiting or running:
+            # Two for each core: one that runs, one that need not be waited for.
+            while waiting and len(running) < 2 * max(_cores() // threads, 1):
+                number = waiting.popleft()
+                running[task.remote(job, number, threads)] = number
+            (done, *_), _ = ray.wait(list(running), num_returns=1)
+            yield _received(done, running.pop(done), folder)
+
+
+def _received(result: "ray.ObjectRef[Any]", number: int, folder: Path) -> Outcome:
+    """Write a scene that has come back."""
+    try:
+        outcome, archive = ray.get(result)
+    except RayError as error:
+        what = str(error).strip().splitlines()[0]
+        return Outcome(number, problem=f"{type(error).__name__}, {ATTEMPTS} times: {what}")
+    if isinstance(outcome, HeatposeError):
+        raise outcome
+    if archive is not None:
+        write_scene(archive, number, folder)
+    assert isinstance(outcome, Outcome)
+    return outcome
+
+
+def write_scene(archive: bytes, number: int, folder: Path) -> None:
+    """Unpack a scene and put it in place, whole or not at all.
+
+    Raises:
+        DataError: the folder cannot be written.
+    """
+    place = folder / f"{number:06d}"
+    temporary = folder / f".{number:06d}.{secrets.token_hex(4)}"
+    try:
+        temporary.mkdir(parents=True)
+        _unpack(archive, temporary)
+        (temporary / place.name).rename(place)
+    except OSError as error:
+        raise DataError(f"cannot write {place}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _scene(
+    job: tuple[str, bytes, bytes], number: int, threads: int
+) -> tuple[Outcome | HeatposeError, bytes | None]:
+    """Make a scene and return it as an archive: what runs on the cluster."""
+    try:
+        make = _maker(*job, threads)
+    except HeatposeError as error:
+        return error, None
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        outcome = outcome_of(make, number, folder)
+        scene = folder / f"{number:06d}"
+        return outcome, _packed({scene.name: scene}) if scene.is_dir() else None
+
+
+# Of this worker, with the folders they read: making one takes longer than making a scene.
+_MAKERS: dict[str, tuple[Maker, tempfile.TemporaryDirectory[str]]] = {}
+
+
+def _maker(name: str, open_maker: bytes, archive: bytes, threads: int) -> Maker:
+    if name not in _MAKERS:
+        import cv2
+
+        cv2.setNumThreads(threads)
+        folder = tempfile.TemporaryDirectory(prefix="heatpose-")
+        _unpack(archive, Path(folder.name))
+        places = {path.name: path for path in Path(folder.name).iterdir()}
+        opened: MakerOpener = pickle.loads(open_maker)
+        _MAKERS[name] = opened(places), folder
+    return _MAKERS[name][0]
+
+
+def _packed(places: Places) -> bytes:
+    """Return folders as one archive; images are packed already, so it is not compressed."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        for name, folder in places.items():
+            archive.add(folder, arcname=name)
+    return stream.getvalue()
+
+
+def _unpack(archive: bytes, folder: Path) -> None:
+    with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
+        opened.extractall(folder, filter="data")
+
+
+def _cores() -> int:
+    """Return the cores that the cluster has now; it may grow."""
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return int(resources.get("CPU", 1))
+
+
+@contextmanager
+def _connected(address: str, cores: int) -> Iterator[None]:
+    """Connect to a cluster, and leave it."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anyone
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address == "local":
+        store = STORE[0] + STORE[1] * cores
+        options |= {"num_cpus": cores, "object_store_memory": store, "include_dashboard": False}
+    try:
+        ray.init(address=address, **options)
+    except (ConnectionError, ValueError) as error:
+        what = str(error).strip().splitlines()[0]
+        raise OptionError(f"no Ray cluster at {address}: {what}") from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
