@@ -25,6 +25,7 @@ Surface: TypeAlias = tuple[Mesh, Array, Material]  # with world_from_object, (4,
 
 ROUND = {"coloured": 16, "textured": 16, "light": 8}  # each kind comes in multiples of this
 CLIP = (1.0, 1e6)  # mm, nearest and farthest that a camera sees
+DARKEST = 1e-6  # radiance of a sky
 LEAST = 1e-6  # a metallic or clearcoat of 0 would be another program
 
 # mitsuba's cameras have x to the left and y up, its environments y up and -z in the first column.
@@ -56,8 +57,9 @@ def mitsuba_scene(mi: Any, scene: Scene, meshes: Mapping[int, Mesh]) -> Any:
 
 def mitsuba_sensor(mi: Any, camera: Camera, world_from_camera: Array) -> Any:
     """Build a camera with square pixels, ``fx = fy``, without distortion."""
-    shift_x = (camera.cx + 0.5) / camera.width - 0.5
-    shift_y = (camera.cy + 0.5) / camera.height - 0.5
+    # mitsuba's offsets grow to the left and upwards, in shares of the picture.
+    shift_x = 0.5 - (camera.cx + 0.5) / camera.width
+    shift_y = 0.5 - (camera.cy + 0.5) / camera.height
     return mi.load_dict(
         {
             "type": "perspective",
@@ -197,14 +199,17 @@ def _lamp(mi: Any, light: AreaLight) -> Any:
         "radiance": {"type": "rgb", "value": [float(value) for value in light.radiance]},
         "sampling_weight": float(np.any(light.radiance > 0)),  # a dark one is never asked for light
     }
-    return _mesh(mi, _rectangle(light.width, light.height), light.world_from_light, emitter=emitter)
+    black = {"type": "diffuse", "reflectance": {"type": "rgb", "value": 0.0}}
+    sheet = _rectangle(light.width, light.height)
+    return _mesh(mi, sheet, light.world_from_light, bsdf=black, emitter=emitter)
 
 
 def _sky(mi: Any, environment: Environment) -> Any:
     cos, sin = np.cos(environment.azimuth), np.sin(environment.azimuth)
     turned = np.eye(4)
     turned[:2, :2] = [[cos, -sin], [sin, cos]]
-    radiance = np.maximum(environment.radiance * np.float32(environment.strength), 0)
+    # Light is drawn in proportion to its radiance, which cannot be nothing everywhere.
+    radiance = np.maximum(environment.radiance * np.float32(environment.strength), DARKEST)
     return mi.load_dict(
         {
             "type": "envmap",
