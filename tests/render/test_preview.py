@@ -123,11 +123,11 @@ def test_labels_and_picture_agree(table_scene, cube_mesh, brick_mesh):
     assert np.allclose(seen.points[rendering.instance < 0][:, 2], 0, atol=0.01)
 
 
-def test_a_rendering_may_be_handed_over(table_scene, cube_mesh):
+def test_what_is_seen_may_be_handed_over(table_scene, cube_mesh):
     scene = replace(table_scene, instances=(on_table(),))
     engine = PreviewEngine({1: cube_mesh})
     rendering = Renderer({1: cube_mesh}).render([1], scene.camera_from_objects(0), scene.camera)
-    assert np.array_equal(engine(scene, 0), engine(scene, 0, rendering=rendering))
+    assert np.array_equal(engine(scene, 0), engine(scene, 0, seen=see(scene, 0, rendering)))
 
 
 def test_a_table_s_picture_lies_the_right_way_round(table_scene):

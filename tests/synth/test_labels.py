@@ -4,7 +4,7 @@ import pytest
 from heatpose.geometry.boxes import box_of_mask
 from heatpose.geometry.transforms import transform_points
 from heatpose.render.scene import Instance, Material, Panel
-from heatpose.synth.labels import Labeller
+from heatpose.synth.labels import Labeller, normals_to_camera, shine
 
 from .conftest import SMALL, at, floor, scene_of
 
@@ -16,7 +16,8 @@ def label(cube_mesh, brick_mesh):
 
 def test_a_cube_on_a_table_is_where_it_is_and_as_large_as_it_is(label):
     # The camera is 700 mm above the table and looks at the cube's top, 80 mm above the table.
-    seen = label(scene_of([Instance(1, at(0, 0, 40))], [floor()]), 0)
+    scene = scene_of([Instance(1, at(0, 0, 40))], [floor()])
+    seen = label(scene, 0)
     (one,) = seen.labels
     np.testing.assert_allclose(seen.depth[one.visible], 620, atol=0.01)
     np.testing.assert_allclose(seen.depth[~one.visible], 700, atol=0.01)
@@ -25,7 +26,8 @@ def test_a_cube_on_a_table_is_where_it_is_and_as_large_as_it_is(label):
     assert (left + right) / 2 == pytest.approx(79.3, abs=0.5)
     assert bottom - top == pytest.approx(152 * 80 / 620, abs=1)
     np.testing.assert_allclose(one.truth.camera_from_object[:3, 3], [0, 0, 660], atol=1e-9)
-    assert (seen.normals[~one.visible] == [0, 0, -1]).all()
+    normals = normals_to_camera(seen, scene.world_from_cameras[0])
+    assert (normals[~one.visible] == [0, 0, -1]).all()
     visibility = one.visibility(seen.depth)
     assert visibility.visible_fraction == 1
     assert visibility.pixels == visibility.valid_pixels == one.mask.sum()
@@ -37,9 +39,9 @@ def test_distractors_cover_objects_and_have_no_labels(label, two_on_a_table):
     cube, brick = (one.visibility(seen.depth) for one in seen.labels)
     assert 0.2 < cube.visible_fraction < 0.9 and brick.visible_fraction == 1
     covered = seen.labels[0].mask & ~seen.labels[0].visible
-    assert (seen.instance[covered] == 1).all()  # the distractor is the second instance
+    assert (seen.surfaces.index[covered] == 1).all()  # the distractor is the second instance
     assert cube.visible_fraction == pytest.approx(1 - covered.sum() / cube.pixels)
-    assert cube.visible_box == box_of_mask(seen.instance == 0)
+    assert cube.visible_box == box_of_mask(seen.surfaces.index == 0)
 
 
 def test_a_wall_covers_what_is_behind_it(label):
@@ -98,9 +100,9 @@ def test_mirrors_shine_and_chalk_does_not(label):
     )
     seen = label(scene, 0)
     mirror, plain = seen.labels
-    assert (seen.shine[mirror.visible] == 1).all()
-    np.testing.assert_allclose(seen.shine[plain.visible], 0.08 * 0.5 * 0.4, atol=1e-6)
-    assert (seen.shine[~mirror.visible & ~plain.visible] == 0).all()
+    assert (shine(seen, scene)[mirror.visible] == 1).all()
+    np.testing.assert_allclose(shine(seen, scene)[plain.visible], 0.08 * 0.5 * 0.4, atol=1e-6)
+    assert (shine(seen, scene)[~mirror.visible & ~plain.visible] == 0).all()
 
 
 def test_labels_of_a_view_are_seen_by_its_camera(label, two_on_a_table, brick_mesh):

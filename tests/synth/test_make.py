@@ -20,7 +20,7 @@ def maker(cube_mesh, brick_mesh, two_on_a_table):
     def make(**options):
         meshes = {1: cube_mesh, 2: brick_mesh, -1: brick_mesh}
 
-        def engine(scene, view, rng, rendering):
+        def engine(scene, view, rng, seen):
             return rng.uniform(0, 1, (scene.camera.height, scene.camera.width, 3)).astype(
                 np.float32
             )
@@ -129,7 +129,7 @@ def test_an_error_on_the_way_leaves_nothing(maker, tmp_path, two_on_a_table):
     make = maker()
     calls = []
 
-    def breaks(scene, view, rng, rendering):
+    def breaks(scene, view, rng, seen):
         calls.append(view)
         if view == 1:
             raise RuntimeError("the lamp broke")

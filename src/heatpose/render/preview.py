@@ -14,7 +14,7 @@ from heatpose.geometry.arrays import Array, Mask
 from heatpose.objects.mesh import Mesh
 from heatpose.render.gather import visibilities
 from heatpose.render.occlusion import CELLS, Occluders, coarse_triangles
-from heatpose.render.raycast import Renderer, Rendering
+from heatpose.render.raycast import Renderer
 from heatpose.render.scene import AreaLight, Material, Scene
 from heatpose.render.skylight import BLURS, Skylight, split_sun
 from heatpose.render.surfaces import Surfaces, see
@@ -50,7 +50,7 @@ class PreviewEngine:
         scene: Scene,
         view: int,
         rng: np.random.Generator | None = None,
-        rendering: Rendering | None = None,
+        seen: Surfaces | None = None,
     ) -> Floats:
         """Draw one view of a scene.
 
@@ -58,7 +58,7 @@ class PreviewEngine:
             scene: the scene; views of one scene one after the other share some work.
             view: number of the camera.
             rng: not used: nothing is left to chance here.
-            rendering: the objects of this view, where they are rendered already.
+            seen: what this view shows, where that is known already.
 
         Returns:
             Linear RGB radiance, (h, w, 3).
@@ -66,13 +66,13 @@ class PreviewEngine:
         Raises:
             UnknownObjectError: an object of the scene without a mesh.
         """
-        if rendering is None:
+        if seen is None:
             ids = [one.object_id for one in scene.instances]
             poses = scene.camera_from_objects(view)
-            rendering = self._renderer.render(ids, poses, scene.camera)
+            seen = see(scene, view, self._renderer.render(ids, poses, scene.camera))
         if self._stage is None or self._stage.scene is not scene:
             self._stage = self._prepared(scene)
-        return _drawn(self._stage, see(scene, view, rendering))
+        return _drawn(self._stage, seen)
 
     def _prepared(self, scene: Scene) -> _Stage:
         sun, rest = split_sun(scene.environment)

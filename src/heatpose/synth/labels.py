@@ -1,10 +1,10 @@
 """What a camera sees of a scene, exactly: depth, masks, boxes and visible fractions.
 
-Whatever engine draws the picture, the labels come from here, by ray casting. Tables, floors and
-walls are cast as well: they cover what lies behind them.
+Whatever engine draws the picture, the labels come from here, by ray casting. Tables, floors, walls
+and lamps cover what lies behind them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +15,9 @@ from heatpose.geometry.arrays import Array, Box, Depth, Mask
 from heatpose.geometry.boxes import box_of_mask
 from heatpose.geometry.camera import Camera
 from heatpose.objects.mesh import Mesh
-from heatpose.render.raycast import Renderer, Rendering
-from heatpose.render.scene import Material, Panel, Scene
+from heatpose.render.raycast import Renderer
+from heatpose.render.scene import Scene
+from heatpose.render.surfaces import Surfaces, see
 
 Floats = NDArray[np.float32]
 
@@ -53,13 +54,10 @@ class Label:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What one camera sees: one value per pixel in every map, and the labels."""
+    """What one camera sees."""
 
     depth: Depth  # (h, w), mm along z, NaN where only the surroundings are
-    normals: Floats  # (h, w, 3), unit, camera frame, towards the camera; 0 where the depth is NaN
-    albedo: Floats  # (h, w, 3), RGB in [0, 1]
-    shine: Floats  # (h, w), share of light that is mirrored instead of scattered, in [0, 1]
-    instance: NDArray[np.int16]  # (h, w), index into the scene's instances; -1 for all else
+    surfaces: Surfaces  # everything at each pixel, as engines have it
     labels: tuple[Label, ...]  # of the instances with an object id from 0 on, in their order
 
 
@@ -69,45 +67,22 @@ class Labeller:
     def __init__(self, meshes: Mapping[int, Mesh]) -> None:
         self._renderer = Renderer(meshes)
 
-    def render(self, scene: Scene, view: int) -> Rendering:
-        """Render the objects of a scene, without panels, as the camera with this number has it."""
-        ids = [one.object_id for one in scene.instances]
-        return self._renderer.render(ids, scene.camera_from_objects(view), scene.camera)
-
-    def __call__(self, scene: Scene, view: int, objects: Rendering | None = None) -> View:
-        """Return what the camera with this number sees of a scene.
-
-        Args:
-            scene: the scene.
-            view: number of the camera.
-            objects: what `render` gave for them, if it was called before.
-        """
-        objects = objects or self.render(scene, view)
+    def __call__(self, scene: Scene, view: int) -> View:
+        """Return what the camera with this number sees of a scene."""
         poses, camera = scene.camera_from_objects(view), scene.camera
-        depth, instance = objects.depth.copy(), objects.instance.copy()
-        normals, albedo = objects.normals.copy(), objects.albedo.copy()
-        shine = _shine([one.material for one in scene.instances])[instance]
-        if scene.panels:
-            numbers = range(len(scene.panels))
-            camera_from_world = np.linalg.inv(scene.world_from_cameras[view])
-            panels = Renderer({i: panel_mesh(scene.panels[i]) for i in numbers}).render(
-                numbers, [camera_from_world @ one.world_from_panel for one in scene.panels], camera
-            )
-            # The ray that misses has depth NaN, of which no comparison holds.
-            nearer = (panels.depth < depth) | (np.isnan(depth) & np.isfinite(panels.depth))
-            depth[nearer], instance[nearer] = panels.depth[nearer], -1
-            normals[nearer], albedo[nearer] = panels.normals[nearer], panels.albedo[nearer]
-            panel_shine = _shine([one.material for one in scene.panels])
-            shine[nearer] = panel_shine[panels.instance[nearer]]
+        ids = [one.object_id for one in scene.instances]
+        objects = self._renderer.render(ids, poses, camera)
+        surfaces = see(scene, view, objects)
         labels = []
-        for index, (one, pose) in enumerate(zip(scene.instances, poses, strict=True)):
-            if one.object_id < 0:
+        for number, (object_id, pose) in enumerate(zip(ids, poses, strict=True)):
+            if object_id < 0:
                 continue
-            mask = objects.full_masks[index]
-            pixels, box = self._whole_silhouette(one.object_id, pose, camera, mask)
-            truth = GroundTruth(one.object_id, pose)
-            labels.append(Label(truth, mask, instance == index, pixels, box))
-        return View(depth, normals, albedo, shine, instance, tuple(labels))
+            mask = objects.full_masks[number]
+            pixels, box = self._whole_silhouette(object_id, pose, camera, mask)
+            truth = GroundTruth(object_id, pose)
+            labels.append(Label(truth, mask, surfaces.index == number, pixels, box))
+        depth = _depth(surfaces, scene.world_from_cameras[view])
+        return View(depth, surfaces, tuple(labels))
 
     def _whole_silhouette(
         self, object_id: int, pose: Array, camera: Camera, mask: Mask
@@ -126,27 +101,34 @@ class Labeller:
         return int(whole.sum()), (left - width, top - height, right - width, bottom - height)
 
 
-def _shine(materials: Sequence[Material]) -> Floats:
-    """Return the share of light that each material mirrors, (n + 1,); the last one is 0.
+def normals_to_camera(view: View, world_from_camera: Array) -> Floats:
+    """Return the normals of what is seen, (h, w, 3), camera frame; 0 in the surroundings."""
+    normals: Floats = view.surfaces.normals @ world_from_camera[:3, :3].astype(np.float32)
+    return normals
 
-    Disney's model reflects 0.08 of its specular parameter, and a quarter of the clear coat,
-    head on; what is rough spreads it again.
+
+def shine(view: View, scene: Scene) -> Floats:
+    """Return the share of light that is mirrored, not scattered, at each pixel, (h, w).
+
+    Disney's model reflects 0.08 of its specular parameter and 0.04 of a quarter of the clear
+    coat, head on, and all of what is metallic; the rougher a surface, the more it spreads that.
     """
+    materials = [
+        *(one.material for one in scene.instances),
+        *(one.material for one in scene.panels),
+    ]
     mirrored = [
         (m.metallic + (1 - m.metallic) * 0.08 * m.specular) * (1 - m.roughness)
-        + 0.25 * 0.04 * m.clearcoat
+        + 0.04 * 0.25 * m.clearcoat
         for m in materials
     ]
-    return np.clip([*mirrored, 0.0], 0, 1).astype(np.float32)
+    # Lights and surroundings: nothing is known to scatter less than others.
+    table = np.clip([*mirrored, *[0.0] * len(scene.lights), 0.0], 0, 1).astype(np.float32)
+    return np.asarray(table[view.surfaces.index], np.float32)
 
 
-def panel_mesh(panel: Panel) -> Mesh:
-    """Return the surface of a panel, (4,) vertices in its own frame, with its texture."""
-    x, y = panel.width / 2, panel.height / 2
-    return Mesh(
-        vertices=np.array([[-x, -y, 0.0], [x, -y, 0.0], [x, y, 0.0], [-x, y, 0.0]]),
-        faces=np.array([[0, 1, 2], [0, 2, 3]], np.int32),
-        normals=np.tile([0.0, 0.0, 1.0], (4, 1)),
-        uv=np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]),
-        texture=panel.texture,
-    )
+def _depth(surfaces: Surfaces, world_from_camera: Array) -> Depth:
+    """Return the depth (h, w), mm along the camera's z; NaN in the surroundings."""
+    origin, forward = world_from_camera[:3, 3], world_from_camera[:3, 2]
+    depth = (surfaces.points - origin.astype(np.float32)) @ forward.astype(np.float32)
+    return np.asarray(np.where(surfaces.index >= 0, depth, np.nan), np.float32)

@@ -16,18 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heatpose.errors import DataError
+from heatpose.geometry.arrays import Depth
 from heatpose.objects.mesh import Mesh
 from heatpose.render.depth_sensors import DepthSensor, measure_depth
-from heatpose.render.raycast import Rendering
 from heatpose.render.scene import Scene
 from heatpose.render.sensors import ColourSensor, photograph
-from heatpose.synth.labels import Labeller
+from heatpose.render.surfaces import Surfaces
+from heatpose.synth.labels import Labeller, View, normals_to_camera, shine
 from heatpose.synth.scene_files import SceneFiles
 
 Floats: TypeAlias = NDArray[np.float32]
 SceneDrawer: TypeAlias = Callable[[np.random.Generator], Scene]
-# Scene, view, the objects as seen in that view -> radiance
-Engine: TypeAlias = Callable[[Scene, int, np.random.Generator, Rendering], Floats]
+# Scene, view, what that view shows -> radiance
+Engine: TypeAlias = Callable[[Scene, int, np.random.Generator, Surfaces], Floats]
 Seconds: TypeAlias = dict[str, float]  # by stage
 
 
@@ -95,19 +96,23 @@ class SceneMaker:
         for view in range(len(scene.world_from_cameras)):
             rng = np.random.default_rng([self.seed, number, 1 + view])
             with _timed(seconds, "labels"):
-                rendering = self.label.render(scene, view)
-                seen = self.label(scene, view, rendering)
+                seen = self.label(scene, view)
             with _timed(seconds, "picture"):
-                radiance = self.engine(scene, view, rng, rendering)
+                radiance = self.engine(scene, view, rng, seen.surfaces)
             with _timed(seconds, "sensors"):
                 picture = photograph(rng, radiance, self.colour)
-                depth = seen.depth
-                if self.depth is not None:
-                    maps = (seen.depth, seen.normals, seen.albedo)
-                    depth = measure_depth(rng, *maps, scene.camera, self.depth, seen.shine)
+                depth = self._measured(rng, scene, view, seen)
             with _timed(seconds, "files"):
                 files.add(view, picture, depth, seen)
         files.finish(self.object_ids)
+
+    def _measured(self, rng: np.random.Generator, scene: Scene, view: int, seen: View) -> Depth:
+        """Return the depth (h, w), mm, that the depth camera gives; the truth without one."""
+        if self.depth is None:
+            return seen.depth
+        normals = normals_to_camera(seen, scene.world_from_cameras[view])
+        maps = (seen.depth, normals, seen.surfaces.albedo)
+        return measure_depth(rng, *maps, scene.camera, self.depth, shine(seen, scene))
 
 
 @contextmanager

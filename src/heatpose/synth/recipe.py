@@ -9,9 +9,9 @@ import numpy as np
 
 from heatpose.objects.mesh import Mesh, read_mesh
 from heatpose.render.depth_sensors import DepthSensor
-from heatpose.render.raycast import Rendering
 from heatpose.render.scene import Scene
 from heatpose.render.sensors import ColourSensor
+from heatpose.render.surfaces import Surfaces
 from heatpose.synth.distractors import distractor_set
 from heatpose.synth.layout import SceneConfig, random_scene
 from heatpose.synth.make import Engine, Floats, SceneMaker
@@ -101,7 +101,7 @@ def open_engine(config: SynthConfig, meshes: Mapping[int, Mesh], threads: int) -
 
     tracer = PathTracer(meshes, config.variant, config.samples, config.denoise, threads)
 
-    def trace(scene: Scene, view: int, rng: np.random.Generator, rendering: Rendering) -> Floats:
+    def trace(scene: Scene, view: int, rng: np.random.Generator, seen: Surfaces) -> Floats:
         return tracer(scene, view, int(rng.integers(2**31)))
 
     return trace
