@@ -5,10 +5,30 @@ from typing import Annotated
 
 import typer
 
+from heatpose.errors import OptionError
+
 
 def export(
-    run: Annotated[Path, typer.Argument(help="Run folder that `heatpose train` wrote.")],
     out: Annotated[Path, typer.Option(help="Bundle to write: NAME.heatpose, or a folder.")],
+    run: Annotated[
+        Path | None, typer.Argument(help="Run folder that `heatpose train keypoints` wrote.")
+    ] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(help="Bundle whose keypoint network is kept, instead of a RUN's."),
+    ] = None,
+    detector: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run folder that `heatpose train detector` wrote, to go into the bundle."
+        ),
+    ] = None,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Store the detector in eight bits: half the bytes.")
+    ] = False,
+    threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="Score from which on its detections count.")
+    ] = 0.25,
     name: Annotated[str | None, typer.Option(help="Of the bundle; by default the file's.")] = None,
     notes: Annotated[str, typer.Option(help="Figures and the like, for the card.")] = "",
     attribution: Annotated[
@@ -16,22 +36,43 @@ def export(
     ] = "",
     names: Annotated[str, typer.Option(help="Names for objects by id, as in 1=ape,5=can.")] = "",
 ) -> None:
-    """Turn a training run into one bundle that finds poses without torch."""
-    from heatpose.export.bundle import export_run
+    """Turn training runs into one bundle that finds objects and their poses without torch.
 
-    report = export_run(
-        run,
-        out,
-        name=name,
-        notes=notes,
-        attribution=attribution,
-        object_names=_names_by_id(names),
-    )
-    size = sum(f.stat().st_size for f in [out, *out.rglob("*")] if f.is_file())
-    typer.echo(
-        f"{out}: {size / 1e6:.1f} MB; keypoints against torch: {report.exact} in f32, "
-        f"{report.fast} in {report.precision} (OpenVINO's choice here)"
-    )
+    With --bundle and --detector an existing bundle gets a detector, or another one.
+    """
+    from heatpose.export.bundle import add_detector, export_run
+
+    if (run is None) == (bundle is None):
+        raise typer.BadParameter("give a RUN folder, or a --bundle to take the keypoints from")
+    if run is None and (notes or attribution or names):
+        raise OptionError("--notes, --attribution and --names belong to a RUN: bundles keep theirs")
+    if detector is None and (bundle is not None or int8):
+        raise OptionError("--bundle and --int8 ask for a --detector")
+    if bundle is not None and detector is not None:
+        found = add_detector(bundle, detector, out, name=name, int8=int8, threshold=threshold)
+        typer.echo(f"{out}: {_megabytes(out):.1f} MB; detector against torch: {found}")
+    elif run is not None:
+        report = export_run(
+            run,
+            out,
+            name=name,
+            notes=notes,
+            attribution=attribution,
+            object_names=_names_by_id(names),
+            detector=detector,
+            int8=int8,
+            threshold=threshold,
+        )
+        typer.echo(
+            f"{out}: {_megabytes(out):.1f} MB; keypoints against torch: {report.exact} in f32, "
+            f"{report.fast} in {report.precision} (OpenVINO's choice here)"
+        )
+        if report.detector is not None:
+            typer.echo(f"detector against torch: {report.detector}")
+
+
+def _megabytes(path: Path) -> float:
+    return sum(f.stat().st_size for f in [path, *path.rglob("*")] if f.is_file()) / 1e6
 
 
 def _names_by_id(text: str) -> dict[int, str]:

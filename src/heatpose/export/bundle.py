@@ -10,14 +10,15 @@ from typing import Any
 import heatpose
 from heatpose.errors import CheckpointError, DataError, UnknownObjectError
 from heatpose.export.agreement import Agreement, compare, rendered_crops
-from heatpose.export.card import write_card
+from heatpose.export.bundled_detector import THRESHOLD, bundled_detector, described
+from heatpose.export.card import with_detector, write_card
 from heatpose.export.onnx import export_network
 from heatpose.export.small_mesh import small_mesh
 from heatpose.model.heatmaps import SIGMA, STRIDE
 from heatpose.model.network import KeypointNet
 from heatpose.model.weights import load_network
 from heatpose.objects.catalogue import ObjectModel, object_from_record
-from heatpose.runtime.bundle import Bundle, write_bundle
+from heatpose.runtime.bundle import Bundle, read_bundle, write_bundle
 from heatpose.runtime.bundle_record import CropSettings, Provenance
 from heatpose.runtime.openvino_predictor import OpenVinoPredictor
 from heatpose.runtime.torch_predictor import TorchPredictor
@@ -35,6 +36,7 @@ class ExportReport:
     exact: Agreement  # through OpenVINO in f32: what storing weights in float16 costs
     fast: Agreement  # in the precision that OpenVINO chooses on this machine
     precision: str  # that one's name
+    detector: str | None = None  # how far the exported detector is from the trained one
 
 
 def export_run(
@@ -45,6 +47,9 @@ def export_run(
     notes: str = "",
     attribution: str = "",
     object_names: Mapping[int, str] | None = None,
+    detector: Path | None = None,
+    int8: bool = False,
+    threshold: float = THRESHOLD,
 ) -> ExportReport:
     """Turn a run folder into a bundle, once the exported network proves to be the trained one.
 
@@ -55,9 +60,12 @@ def export_run(
         notes: figures and whatever else people should know; stands in the card.
         attribution: where the CAD models come from, and their licence.
         object_names: names by object id, for objects that should be called otherwise.
+        detector: folder that `heatpose train detector` wrote, if the bundle is to hold one.
+        int8: as for `bundled_detector`, and
+        threshold: likewise.
 
     Raises:
-        CheckpointError: the run's network cannot be used, or its export differs from it.
+        CheckpointError: a run's network cannot be used, or its export differs from it.
         DataError: the run's objects cannot be used, or the bundle cannot be written.
         UnknownObjectError: a name is given for an object that the run does not have.
     """
@@ -74,8 +82,55 @@ def export_run(
     name = name or out.stem
     small = tuple(replace(model, mesh=small_mesh(model.mesh)) for model in objects)
     card = write_card(name, small, crop, provenance, str(report.exact))
-    write_bundle(out, Bundle(name, small, crop, exported, provenance, card))
+    bundle = Bundle(name, small, crop, exported, provenance, card)
+    if detector is not None:
+        bundle, agreement = _joined(bundle, detector, int8, threshold)
+        report = replace(report, detector=agreement)
+    write_bundle(out, bundle)
     return report
+
+
+def add_detector(
+    old: Path,
+    run: Path,
+    out: Path,
+    *,
+    name: str | None = None,
+    int8: bool = False,
+    threshold: float = THRESHOLD,
+) -> str:
+    """Write a bundle anew with a detector, which takes the place of one that it may have.
+
+    The keypoint network, its objects and its part of the card stay as they are.
+
+    Args:
+        old: the bundle.
+        run: folder that `heatpose train detector` wrote.
+        out: the bundle to write; it may be the old one.
+        name: of the bundle; by default that of ``out``.
+        int8: as for `bundled_detector`, and
+        threshold: likewise.
+
+    Returns:
+        How far the exported detector is from the trained one.
+
+    Raises:
+        BundleError: the old bundle cannot be used.
+        CheckpointError: the run's network cannot be used, or its export differs from it.
+        UnknownObjectError: the detector knows none of the bundle's objects.
+    """
+    bundle = replace(read_bundle(old), name=name or out.stem)
+    bundle, agreement = _joined(bundle, run, int8, threshold)
+    write_bundle(out, bundle)
+    return agreement
+
+
+def _joined(bundle: Bundle, run: Path, int8: bool, threshold: float) -> tuple[Bundle, str]:
+    """Put the detector of a run into a bundle and onto its card."""
+    detector, difference = bundled_detector(run, bundle.objects, int8=int8, threshold=threshold)
+    agreement = described(difference)
+    card = with_detector(bundle.card, bundle.name, bundle.objects, detector.settings, agreement)
+    return replace(bundle, detector=detector, card=card), agreement
 
 
 def read_run_objects(run: Path) -> list[ObjectModel]:

@@ -4,9 +4,10 @@ import json
 from collections.abc import Sequence
 
 from heatpose.objects.catalogue import ObjectModel
-from heatpose.runtime.bundle_record import CropSettings, Provenance
+from heatpose.runtime.bundle_record import CropSettings, DetectorSettings, Provenance
 
 NOT_STATED = "Not stated."
+DETECTOR_HEAD = "## The detector"  # the last part of a card, where there is one
 
 
 def write_card(
@@ -26,7 +27,7 @@ them it finds the object's keypoints; with the camera they give its pose (positi
 
 Crops are {crop.size} x {crop.size} px, {crop.margin:g} times the longer side of the object's box.
 The network has {provenance.network.get("n_keypoints", "?")} keypoints for each object, and takes
-boxes from a detector, or from a file: it does not find objects by itself.
+boxes from a detector, or from a file: by itself it does not find objects.
 
 ## Figures
 
@@ -60,6 +61,70 @@ the network as it was trained (px of the crop, computed in f32).
 
 Written by heatpose {provenance.heatpose} on {provenance.date[:10]}.
 """
+
+
+def with_detector(
+    card: str,
+    name: str,
+    objects: Sequence[ObjectModel],
+    settings: DetectorSettings,
+    agreement: str,
+) -> str:
+    """Return a card that says what the bundle's detector is; of one before nothing is left.
+
+    Args:
+        card: of the keypoint network, or with a detector.
+        name: of the bundle.
+        objects: those of the keypoint network.
+        settings: of the detector.
+        agreement: how well its export keeps to the trained detector.
+    """
+    keypoint_part = card.partition(f"\n{DETECTOR_HEAD}\n")[0].rstrip("\n")
+    samples = "an unknown number of" if settings.samples is None else f"{settings.samples:,}"
+    datasets = f" of {', '.join(settings.datasets)}" if settings.datasets else ""
+    return f"""{keypoint_part}
+
+{DETECTOR_HEAD}
+
+`detector.onnx` finds the objects, so that no boxes need to be given:
+
+```sh
+heatpose estimate IMAGES... --bundle {name}.heatpose --camera camera.json --out out
+```
+
+It is a YOLOv10{settings.network.get("size", "")} for pictures whose longer side is
+{settings.image_size} px; its classes are the objects {_listed(settings.object_ids)}. A detection
+counts from a score of {settings.threshold:g} on. Its weights are stored as {settings.weights}.
+Beside the detector as it was trained: {agreement}.
+{_mismatch(objects, settings)}
+Trained on {samples} samples{datasets}.
+Machine: {settings.machine or "not stated"}. Configuration:
+
+```json
+{json.dumps(settings.training)}
+```
+"""
+
+
+def _mismatch(objects: Sequence[ObjectModel], settings: DetectorSettings) -> str:
+    """Say which objects only one of the two networks knows, as paragraphs."""
+    lacking = [
+        f"{o.name} ({o.object_id})" for o in objects if o.object_id not in settings.object_ids
+    ]
+    other = [i for i in settings.object_ids if i not in {one.object_id for one in objects}]
+    text = ""
+    if lacking:
+        text += f"\n**Warning: it does not know {', '.join(lacking)}, which are never found.**\n"
+    if other:
+        text += (
+            f"\nDetections of the objects {_listed(other)} are passed over: the keypoint network\n"
+        )
+        text += "does not know them.\n"
+    return text
+
+
+def _listed(ids: Sequence[int]) -> str:
+    return ", ".join(map(str, ids))
 
 
 def _objects_table(objects: Sequence[ObjectModel]) -> str:
