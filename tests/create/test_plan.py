@@ -24,14 +24,14 @@ SPEEDS = Speeds(
 @pytest.mark.parametrize("pace", [0.3, 1.0, 10.0])
 def test_a_plan_fills_the_time_that_is_given(minutes, pathtraced, pace):
     speeds = Speeds(0.2 / pace, pathtraced, 60 * pace, 15 * pace, 0.3, 10.0)
-    plan = make_plan(CreateConfig(minutes=minutes), speeds)
+    plan = make_plan(CreateConfig(minutes=minutes), speeds, 2)
     assert plan.total == pytest.approx(60 * minutes, rel=0.05)
     assert plan.seconds.keys() == STEPS.keys()
 
 
 def test_the_time_of_each_step_is_what_its_work_takes():
     config = CreateConfig(minutes=45.0, views=5)
-    plan = make_plan(config, SPEEDS)
+    plan = make_plan(config, SPEEDS, 2)
     per_image = {"raycast": 0.2, "pathtrace": 2.0}
     drawn = plan.raycast_scenes * per_image["raycast"] + plan.pathtraced_scenes * 2.0
     assert plan.seconds["scenes"] == pytest.approx(10 + 5 * drawn)
@@ -41,28 +41,29 @@ def test_the_time_of_each_step_is_what_its_work_takes():
 
 
 def test_more_time_makes_more_of_everything():
-    short, long = (make_plan(CreateConfig(minutes=m), SPEEDS) for m in (30.0, 60.0))
+    short, long = (make_plan(CreateConfig(minutes=m), SPEEDS, 2) for m in (30.0, 60.0))
     for name in ("raycast_scenes", "pathtraced_scenes", "keypoint_samples", "detector_samples"):
         assert getattr(long, name) > getattr(short, name)
 
 
 def test_where_path_tracing_cannot_be_used_there_is_none():
-    plan = make_plan(CreateConfig(), replace(SPEEDS, pathtraced=None))
+    plan = make_plan(CreateConfig(), replace(SPEEDS, pathtraced=None), 2)
     assert plan.pathtraced_scenes == 0 and plan.raycast_scenes > 0
 
 
 def test_too_little_time_is_said_and_still_makes_something_of_everything():
     config = CreateConfig(minutes=0.1)
-    plan = make_plan(config, SPEEDS)
+    plan = make_plan(config, SPEEDS, 2)
     assert plan.total > 60 * 0.1
-    assert min(plan.raycast_scenes, plan.unseen_scenes) == 2
-    assert plan.keypoint_samples == 2 * config.keypoint_batch
+    assert (plan.raycast_scenes, plan.unseen_scenes) == (4, 2)
+    assert make_plan(config, SPEEDS, 30).raycast_scenes == 30  # each object has to be seen
+    assert plan.keypoint_samples == config.least_steps * config.keypoint_batch
     assert "more than the 0.1 minutes asked for" in describe(plan, config)[-1]
 
 
 def test_a_plan_names_every_step_with_its_time():
     config = CreateConfig(minutes=45.0)
-    plan = make_plan(config, SPEEDS)
+    plan = make_plan(config, SPEEDS, 2)
     lines = describe(plan, config)
     for number, title in enumerate(STEPS.values(), start=1):
         assert lines[number - 1].startswith(f"{number}. {title}")
@@ -71,7 +72,7 @@ def test_a_plan_names_every_step_with_its_time():
 
 
 def test_a_plan_comes_back_from_json():
-    plan = make_plan(CreateConfig(), SPEEDS)
+    plan = make_plan(CreateConfig(), SPEEDS, 2)
     assert plan_from_record(json.loads(json.dumps(asdict(plan)))) == plan
 
 

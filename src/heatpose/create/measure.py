@@ -1,17 +1,21 @@
 """How fast this machine is at each of the things that a creation does."""
 
 import json
-import logging
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from heatpose.create import networks, scenes
 from heatpose.create.meshes import read_written
 from heatpose.create.plan import CreateConfig, Speeds
+from heatpose.data.bop import BopDataset
+from heatpose.objects.catalogue import ObjectModel
+from heatpose.render.variants import usable_variants
+from heatpose.synth.recipe import EngineName
 
-LOG = logging.getLogger(__name__)
 ESTIMATE = 0.3  # seconds an image on two cores, with scoring: of no weight in a plan
+WELL = 0.3  # share of an object that is seen
 STEPS = 6  # of training that are timed, after as many that are not
 
 
@@ -25,17 +29,17 @@ def measure_speeds(place: Path, config: CreateConfig) -> Speeds:
     models_folder = place / "models"
     cast = _seconds_per_image(place / "raycast", models_folder, "raycast", config)
     traced = None
-    if config.pathtrace and scenes.can_pathtrace():
+    if config.pathtrace and usable_variants():
         traced = _seconds_per_image(place / "pathtrace", models_folder, "pathtrace", config)
-    models, drawn = read_written(models_folder), [scenes.open_scenes(place / "raycast")]
+    models, drawn = read_written(models_folder), scenes.open_scenes(place / "raycast")
     speeds, starts = {}, []
-    for name, train, batch in (
-        ("keypoints", networks.train_pose_network, config.keypoint_batch),
-        ("detector", networks.train_finder, config.detector_batch),
+    for name, train, batch, objects, cut_from in (
+        ("keypoints", networks.train_pose_network, config.keypoint_batch, models, []),
+        ("detector", networks.train_finder, config.detector_batch, _seen(models, drawn), [drawn]),
     ):
         begun = time.monotonic()
         # Of two epochs the second is timed: by then all processes run.
-        train(place / name, models, drawn, 2 * STEPS * batch, config, 2)
+        train(place / name, objects, cut_from, 2 * STEPS * batch, config, 2)
         speeds[name] = _last_speed(place / name)
         starts.append(time.monotonic() - begun - 2 * STEPS * batch / speeds[name])
     return Speeds(
@@ -48,12 +52,22 @@ def measure_speeds(place: Path, config: CreateConfig) -> Speeds:
     )
 
 
-def _seconds_per_image(
-    root: Path, models: Path, engine: scenes.Engine, config: CreateConfig
-) -> float:
+def _seconds_per_image(root: Path, models: Path, engine: EngineName, config: CreateConfig) -> float:
     """Draw one scene for each process."""
     few = replace(config, views=min(config.views, 2))
     return scenes.draw_scenes(root, models, engine, config.workers, few).seconds_per_image
+
+
+def _seen(models: Sequence[ObjectModel], drawn: BopDataset) -> list[ObjectModel]:
+    """Return the objects that so few scenes happen to show well."""
+    ids = {
+        truth.object_id
+        for scene_id in drawn.scene_ids()
+        for image_id in drawn.image_ids(scene_id)
+        for truth, seen in drawn.objects_seen(scene_id, image_id)
+        if seen.visible_fraction > WELL
+    }
+    return [model for model in models if model.object_id in ids]
 
 
 def _last_speed(run: Path) -> float:

@@ -48,11 +48,14 @@ class CreateConfig:
     image_size: int | None = None  # side of the detector's images, px; by minutes if None
     keypoint_batch: int = 32
     detector_batch: int = 16
+    least_steps: int = (
+        50  # of each training: after fewer, statistics of the networks are still wild
+    )
 
     def __post_init__(self) -> None:
         if not 0 < self.minutes < math.inf:
             raise OptionError(f"minutes must be positive, got {self.minutes:g}")
-        for name in ("workers", "views", "keypoint_batch", "detector_batch"):
+        for name in ("workers", "views", "keypoint_batch", "detector_batch", "least_steps"):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("crop_size", "image_size"):
@@ -102,7 +105,7 @@ class Plan:
         return sum(self.seconds.values())
 
 
-def make_plan(config: CreateConfig, speeds: Speeds) -> Plan:
+def make_plan(config: CreateConfig, speeds: Speeds, n_objects: int) -> Plan:
     """Divide the time; each step gets at least what it cannot do without."""
     fixed = dict.fromkeys(STEPS, speeds.fixed)
     fixed["inspect"], fixed["export"] = 5.0, 3 * speeds.fixed
@@ -115,7 +118,7 @@ def make_plan(config: CreateConfig, speeds: Speeds) -> Plan:
     if speeds.pathtraced is not None:
         traced = _scenes(PATHTRACED * share["scenes"] / speeds.pathtraced, config.views, 1)
     share_cast = share["scenes"] - traced * config.views * (speeds.pathtraced or 0.0)
-    cast = _scenes(min(share_cast / speeds.raycast, MOST_IMAGES), config.views, 2)
+    cast = _scenes(min(share_cast / speeds.raycast, MOST_IMAGES), config.views, max(4, n_objects))
     low, high = UNSEEN_IMAGES
     unseen = _scenes(min(max(share["unseen"] / slowest, low), high), config.views, 2)
 
@@ -131,7 +134,7 @@ def make_plan(config: CreateConfig, speeds: Speeds) -> Plan:
         ("detector", speeds.detector, config.detector_batch),
     ):
         given = share[name] + spare * SHARES[name] / networks
-        samples[name] = batch * max(int(given * speed / batch), 2)
+        samples[name] = batch * max(int(given * speed / batch), config.least_steps)
         seconds[name] += samples[name] / speed
     return Plan(cast, traced, unseen, samples["keypoints"], samples["detector"], seconds)
 

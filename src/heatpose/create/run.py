@@ -13,11 +13,12 @@ from heatpose.create.meshes import Part, as_record, look_at, read_written, write
 from heatpose.create.networks import train_finder, train_pose_network
 from heatpose.create.plan import STEPS, CreateConfig, Plan, describe, duration, make_plan
 from heatpose.create.report import summary, write_report
-from heatpose.create.scenes import Engine, draw_scenes, open_scenes
+from heatpose.create.scenes import draw_scenes, open_scenes
 from heatpose.create.work import WorkFolder, describe_request
 from heatpose.data.bop import BopDataset
 from heatpose.errors import DataError, OptionError
 from heatpose.export.bundle import export_run
+from heatpose.synth.recipe import EngineName
 
 LOG = logging.getLogger(__name__)
 NAMES = {"raycast": "ray cast", "pathtrace": "path traced"}  # of engines, for people
@@ -105,7 +106,7 @@ def _measured_plan(parts: Sequence[Part], config: CreateConfig) -> Plan:
     LOG.info("measuring how fast this machine is, up to a minute or two")
     with tempfile.TemporaryDirectory() as place:
         write_models(parts, Path(place) / "models")
-        return make_plan(config, measure_speeds(Path(place), config))
+        return make_plan(config, measure_speeds(Path(place), config), len(parts))
 
 
 def _say(lines: Sequence[str]) -> None:
@@ -164,7 +165,7 @@ class _Creation:
 
     def unseen(self) -> dict[str, Any]:
         """Draw what is only looked at in the end, with another seed."""
-        engine: Engine = "pathtrace" if self.plan.pathtraced_scenes else "raycast"
+        engine: EngineName = "pathtrace" if self.plan.pathtraced_scenes else "raycast"
         drawn = draw_scenes(
             self.place / "unseen",
             self._models,
@@ -228,8 +229,8 @@ class _Creation:
     def _models(self) -> Path:
         return self.place / "models"
 
-    def _counts(self) -> dict[Engine, int]:
-        counts: dict[Engine, int] = {
+    def _counts(self) -> dict[EngineName, int]:
+        counts: dict[EngineName, int] = {
             "raycast": self.plan.raycast_scenes,
             "pathtrace": self.plan.pathtraced_scenes,
         }

@@ -1,0 +1,32 @@
+"""Everything for real, as small as it can be: too little is learned to find anything."""
+
+import pytest
+
+from heatpose.create.plan import CreateConfig
+from heatpose.create.run import create
+from heatpose.geometry.camera import Camera
+from heatpose.runtime.bundle import read_bundle
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # of the libraries that train and export
+def test_from_meshes_to_a_bundle_that_finds_and_a_report(meshes, tmp_path):
+    config = CreateConfig(
+        minutes=0.01,
+        camera=Camera(fx=150.0, fy=150.0, cx=79.5, cy=59.5, width=160, height=120),
+        pathtrace=False,
+        views=2,
+        crop_size=64,
+        image_size=96,
+        keypoint_batch=4,
+        detector_batch=2,
+        workers=1,
+    )
+    made = create(meshes, tmp_path / "part.heatpose", config)
+    bundle = read_bundle(made.bundle)
+    assert [one.name for one in bundle.objects] == ["brick", "cube"]
+    assert bundle.crop.size == 64
+    assert bundle.detector.settings.object_ids == [1, 2]
+    assert bundle.detector.settings.image_size == 96
+    page = made.report.read_text()
+    assert page.count("<img") >= 4 and "unseen rendered images" in page
