@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import heatpose
-from heatpose.cli import bench, create, demo, estimate, export, train, train_detector
+from heatpose.cli import bench, create, demo, estimate, export, synth, train, train_detector
 from heatpose.cli import eval as eval_
 from heatpose.cli import object as object_
 from heatpose.cli.failures import explained
@@ -57,6 +57,7 @@ def start(
 object_app.command("inspect")(explained(object_.inspect))
 train_app.command("keypoints")(explained(train.keypoints))
 train_app.command("detector")(explained(train_detector.detector))
+app.command("synth")(explained(synth.synth))
 app.command("create")(explained(create.create))
 app.command("export")(explained(export.export))
 app.command("estimate")(explained(estimate.estimate))

@@ -21,7 +21,7 @@ from heatpose.render.mitsuba_scene import mitsuba_scene, mitsuba_sensor
 from heatpose.render.scene import Scene
 from heatpose.render.variants import usable_variants
 
-__all__ = ["PathTracer", "usable_variants"]
+__all__ = ["PathTracer", "choose_variant", "usable_variants"]
 
 BOUNCES = 6  # of light on its way from a lamp to the camera
 Floats = NDArray[np.float32]
@@ -52,7 +52,7 @@ class PathTracer:
             OptionError: this one does not.
         """
         self.meshes = meshes
-        self.variant = _choose(variant)
+        self.variant = choose_variant(variant)
         self.samples = samples
         threads = threads or os.cpu_count() or 1
         self._mi = _start(self.variant, threads)
@@ -103,7 +103,13 @@ class PathTracer:
         return np.nan_to_num(np.array(pixels, np.float32), posinf=0.0)
 
 
-def _choose(variant: str | None) -> str:
+def choose_variant(variant: str | None = None) -> str:
+    """Return the variant to use: the one asked for, or the fastest that works here.
+
+    Raises:
+        MissingExtraError: no variant of mitsuba works here.
+        OptionError: this one does not.
+    """
     usable = usable_variants()
     if not usable:
         raise MissingExtraError(

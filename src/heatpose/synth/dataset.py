@@ -17,6 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+import heatpose
 from heatpose.data.bop import BopDataset
 from heatpose.data.bop_files import (
     Target,
@@ -25,7 +26,7 @@ from heatpose.data.bop_files import (
     write_targets,
 )
 from heatpose.data.cameras import write_camera
-from heatpose.data.fields import read_json, shown, write_json
+from heatpose.data.fields import Record, read_json, shown, write_json
 from heatpose.data.images import read_image, write_image
 from heatpose.draw.overlay import OUTLINES
 from heatpose.errors import DataError, OptionError
@@ -36,6 +37,7 @@ from heatpose.objects.mesh import write_mesh
 from heatpose.synth.scene_files import DEPTH_SCALE, LEAST_VISIBLE
 
 FORMAT = 1
+BEGUN = {"models", "solids", "camera.json"}  # what is written before synth.json
 TILE, COLUMNS, TILES = 320, 4, 12  # width of an image in the preview, px; images in a row, in all
 
 
@@ -91,38 +93,48 @@ def begin(
         OptionError: the data set was begun with another recipe.
         DataError: the folder cannot be written, or holds something else.
     """
-    digests = {str(one.object_id): _digest(one) for one in models}
-    recipe = json.loads(json.dumps({"format": FORMAT, **recipe, "objects": digests}))
+    objects = {str(one.object_id): _digest(one) for one in models}
+    stored = json.loads(json.dumps({"format": FORMAT, "recipe": {**recipe, "objects": objects}}))
     written = out / "synth.json"
     if written.exists():
-        _check_same(written, recipe)
+        _check_same(written, stored)
         return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(
-            f"{out} is there already, and not a data set of this command (no synth.json)"
-        )
+    # What an interrupted beginning has left may be there, and nothing else.
+    if out.exists() and not (out.is_dir() and {p.name for p in out.iterdir()} <= BEGUN):
+        raise DataError(f"{out} is there, and is no data set of this command: it has no synth.json")
     try:
-        (out / "models").mkdir(parents=True)
+        (out / "models").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"cannot write {out}: {error.strerror}") from None
     for one in models:
         write_mesh(out / "models" / f"obj_{one.object_id:06d}.ply", one.mesh)
     write_models_info(out / "models" / "models_info.json", infos)
     write_camera(out / "camera.json", camera, DEPTH_SCALE)
-    write_json(written, recipe)
+    write_json(written, {**stored, "heatpose": heatpose.__version__})
 
 
-def _check_same(written: Path, recipe: Mapping[str, Any]) -> None:
-    stored = read_json(written)
-    if not isinstance(stored, dict):
-        raise DataError(f"{written} must be a JSON object, got {shown(stored)}")
-    for key in sorted(recipe.keys() | stored.keys()):
-        before, now = stored.get(key), recipe.get(key)
-        if before != now:
+def _check_same(written: Path, wanted: Mapping[str, Any]) -> None:
+    record = Record(str(written), read_json(written))
+    before = _flat({name: record.take(name) for name in wanted})
+    now = _flat(wanted)
+    for name in sorted(before.keys() | now.keys()):
+        if before.get(name) != now.get(name):
             raise OptionError(
-                f"{written.parent} was begun with {key} {shown(before)}, not {shown(now)}: "
-                "go on with the same options, or choose another folder"
+                f"{written.parent} was begun with {name.removeprefix('recipe.')} "
+                f"{shown(before.get(name))}, not {shown(now.get(name))}: go on with the same "
+                "options, or choose another folder"
             )
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested values by names with dots: scene.views."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
 
 
 def _digest(model: ObjectModel) -> str:

@@ -13,7 +13,7 @@ import shutil
 import signal
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -45,7 +45,7 @@ def make_scenes(
     folder: Path,
     workers: int,
     threads: int = 1,
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Make scenes with several processes, and report each as soon as it is done.
 
     An exception ends the scene, and the others go on: the same scene would fail again. A death

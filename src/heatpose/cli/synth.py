@@ -1,0 +1,164 @@
+"""``heatpose synth``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from heatpose.cli.object import Unit
+
+if TYPE_CHECKING:
+    from heatpose.synth.run import Job
+
+DepthCamera = Literal["none", "structured-light", "stereo", "time-of-flight"]
+
+
+def synth(
+    objects: Annotated[
+        list[Path],
+        typer.Option(help="BOP models folder (obj_*.ply, mm), or a CAD file; several times."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the data set.")],
+    scenes: Annotated[int, typer.Option(help="Scenes in all; more may be asked for later.")],
+    engine: Annotated[
+        Literal["pathtrace", "raycast"],
+        typer.Option(help="pathtrace: all light that bounces; raycast: quicker, direct light."),
+    ] = "pathtrace",
+    views: Annotated[int, typer.Option(help="Images of a scene.")] = 8,
+    backgrounds: Annotated[
+        Path | None, typer.Option(help="Folder of photographs; without it they are generated.")
+    ] = None,
+    environments: Annotated[
+        Path | None,
+        typer.Option(help="Folder of environment maps (.exr, .hdr); without it: generated."),
+    ] = None,
+    camera: Annotated[
+        Path | None, typer.Option(help="Camera file; by default LINEMOD's, 640 x 480.")
+    ] = None,
+    samples: Annotated[int, typer.Option(help="Light paths a pixel, of pathtrace.")] = 16,
+    variant: Annotated[
+        str | None,
+        typer.Option(help="Of mitsuba: cuda_ad_rgb, llvm_ad_rgb, scalar_rgb; or the fastest."),
+    ] = None,
+    depth_sensor: Annotated[
+        DepthCamera, typer.Option(help="What makes the depth; the true one is kept beside it.")
+    ] = "none",
+    workers: Annotated[
+        int | None, typer.Option(help="Processes; as many as there are cores if not given.")
+    ] = None,
+    ray: Annotated[
+        str | None, typer.Option(help="Address of a Ray cluster, or local.", metavar="ADDRESS")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of everything.")] = 0,
+    first_scene: Annotated[int, typer.Option(help="Number of the first scene.")] = 0,
+    split: Annotated[str, typer.Option(help="Folder of the scenes in the data set.")] = "train",
+    unit: Annotated[
+        Unit | None, typer.Option(help="Of CAD files; guessed from their size if not given.")
+    ] = None,
+    png: Annotated[bool, typer.Option("--png", help="Colour without loss, not as JPEG.")] = False,
+) -> None:
+    """Draw a BOP data set of scenes in which the objects stand, lie and pile up.
+
+    Stopped at any point, the same command goes on with the next scene.
+    """
+    from heatpose.cli.failures import checked_options
+    from heatpose.data.cameras import read_camera
+    from heatpose.render.depth_sensors import DepthSensor
+    from heatpose.synth.layout import SceneConfig
+    from heatpose.synth.recipe import SynthConfig
+    from heatpose.synth.run import Order, prepare
+
+    with checked_options():
+        seen_by = SceneConfig().camera if camera is None else read_camera(camera)
+        if seen_by.distortion:
+            typer.echo(f"{camera}: pictures are drawn as they are once the distortion is removed")
+        measured = None if depth_sensor == "none" else depth_sensor.replace("-", "_")
+        config = SynthConfig(
+            engine=engine,
+            samples=samples,
+            variant=variant,
+            seed=seed,
+            png=png,
+            depth=DepthSensor(measured) if measured else None,  # type: ignore[arg-type]
+            scene=SceneConfig(camera=seen_by.ideal, views=(views, views)),
+        )
+        order = Order(
+            objects=objects,
+            out=out,
+            scenes=scenes,
+            first_scene=first_scene,
+            split=split,
+            unit=unit,
+            backgrounds=backgrounds,
+            environments=environments,
+            workers=workers,
+            ray=ray,
+        )
+    job = prepare(order, config)
+    typer.echo(_plan(job, order.scenes, views))
+    _carry_out(job, views)
+
+
+def _plan(job: "Job", scenes: int, views: int) -> str:
+    """Say what will be done."""
+    config, camera = job.config, job.config.scene.camera
+    by = f"pathtrace ({config.variant or 'fastest variant of each machine'})"
+    there = scenes - len(job.numbers)
+    return (
+        f"{scenes} scenes of {views} images, {camera.width} x {camera.height}, by "
+        f"{by if config.engine == 'pathtrace' else config.engine}, on "
+        f"{f'the Ray cluster {job.ray}' if job.ray else f'{job.workers} processes'}"
+        + (f"; {there} scenes are there already" if there else "")
+    )
+
+
+def _carry_out(job: "Job", views: int) -> None:
+    """Make what is missing, show how far it is, and say what came of it."""
+    import contextlib
+    import time
+
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    from heatpose.errors import DataError
+    from heatpose.synth.dataset import finish
+
+    out, split = job.folder.parent, job.folder.name
+    started, made, problems = time.monotonic(), 0, []
+    bar = Progress(
+        TextColumn("scenes"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]:.1f} images/s"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        console=Console(stderr=True),
+    )
+    task = bar.add_task("scenes", total=len(job.numbers), rate=0.0)
+    try:
+        with bar, contextlib.closing(job.run()) as outcomes:
+            for outcome in outcomes:
+                if outcome.problem is None:
+                    made += 1
+                else:
+                    problems.append(f"scene {outcome.number}: {outcome.problem}")
+                rate = made * views / (time.monotonic() - started)
+                bar.update(task, advance=1, rate=rate)
+    finally:  # of an interrupted run too: what is there can be used
+        images = finish(out, split)
+    seconds = time.monotonic() - started
+    if made:
+        typer.echo(
+            f"{made * views} images in {seconds:.0f} s, {made * views / seconds:.2f} a second"
+        )
+    if problems:
+        raise DataError(f"{len(problems)} scenes could not be made: {'; '.join(problems)}")
+    typer.echo(f"{images} images in {job.folder}; look at {out / 'preview.jpg'}")
