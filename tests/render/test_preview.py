@@ -89,8 +89,8 @@ def test_an_object_throws_its_shadow_away_from_the_lamp(table_scene, cube_mesh):
     scene = dark(table_scene, lights=(light,), instances=instances, camera=camera)
     row = PreviewEngine({1: cube_mesh})(scene, 0)[60, :, 0]
     x = (np.arange(160) - 79.5) / 500 * 1000  # mm on the table
-    assert (row[(x > 46) & (x < 112)] == 0).all()
-    assert (row[(x > 128) | (x < -48)] > 0).all()
+    assert (row[(x > 46) & (x < 112)] < 0.3 * row[0]).all()  # some light bounces
+    assert (row[(x > 128) | (x < -48)] > 0.9 * row[0]).all()
 
 
 def test_under_an_even_sky_it_is_darker_beside_an_object(table_scene, cube_mesh):

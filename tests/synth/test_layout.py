@@ -142,7 +142,8 @@ def test_lights_shine_at_the_scene_from_beyond_the_cameras(scene_of):
             assert distance > reach
             assert axis @ place == pytest.approx(-distance)
             sine = max(place[2] / distance, 0.3)
-            irradiance += light.radiance.mean() * light.width * light.height * sine / distance**2
+            area = light.width * light.height
+            irradiance += light.radiance.mean() * area * sine / (distance**2 + area / np.pi)
         assert 0.3 < irradiance / np.pi < 3
 
 

@@ -1,7 +1,7 @@
 """The quick engine: scenes by ray casting, with direct light, shadows and reflections of the sky.
 
-No light goes from surface to surface; where the sky is hidden, a part of its light is kept for
-what the surroundings would send.
+Light goes from surface to surface once, and roughly: where the sky is hidden, there comes a part
+of what all that is seen sends on average.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from heatpose.render.surfaces import Surfaces, see
 
 Floats = NDArray[np.float32]
 
-BOUNCED = 0.35  # of the sky's light that comes by way of other surfaces where the sky is hidden
+BOUNCED = 0.5  # what surfaces that hide the sky send, over the mean: they shade each other
 COAT_ROUGHNESS = 0.15  # of a clear coat
 
 
@@ -146,20 +146,22 @@ def _radiance(
     materials: Sequence[Material],
 ) -> Floats:
     """Add up what points send to the camera, (n, 3), of the lights and the sky."""
-    open_sky = (shares[:, -1] + BOUNCED * (1 - shares[:, -1]))[:, None]
+    open_sky = shares[:, -1:]
     radiance = stage.sky.irradiance(points.normals) / np.pi * points.diffuse * open_sky
     radiance += _reflected_sky(stage.sky, points, index, materials) * open_sky
     for number, light in enumerate(stage.lights):
         on = np.flatnonzero(shares[:, number] > 0)
         radiance[on] += _from_light(light, points, on) * shares[on, number, None]
-    return radiance
+    bounced = BOUNCED * radiance.mean(axis=0) if len(radiance) else 0
+    return radiance + points.diffuse * bounced * (1 - open_sky)
 
 
 def _from_light(light: AreaLight, points: _Points, on: NDArray[np.intp]) -> Floats:
     """Return what the points `on` send to the camera of one light, (m, 3), nothing in its way.
 
-    The light is a point at its centre, with GGX (Walter et al., 2007) for the gloss, its
-    visibility term by Kelemen and Szirmay-Kalos (2001), widened by the light's size (Karis, 2013).
+    The light comes from its centre, as much as a disc of its area sends straight on. The gloss is
+    GGX (Walter et al., 2007), widened by the light's size, with the visibility term of Kelemen and
+    Szirmay-Kalos (2001).
     """
     normals, to_camera = points.normals[on], points.to_camera[on]
     ways = light.world_from_light[:3, 3].astype(np.float32) - points.places[on]
@@ -168,7 +170,7 @@ def _from_light(light: AreaLight, points: _Points, on: NDArray[np.intp]) -> Floa
     leaving = np.maximum(-ways @ light.world_from_light[:3, 2].astype(np.float32), 0)
     arriving = np.maximum(np.einsum("ni,ni->n", ways, normals), 0)
     area = np.float32(light.width * light.height)
-    falling = arriving * leaving * area / np.maximum(distance**2, area)
+    falling = arriving * leaving * area / (distance**2 + area / np.float32(np.pi))
 
     half = ways + to_camera
     half /= np.maximum(np.linalg.norm(half, axis=1, keepdims=True), 1e-6)
@@ -176,7 +178,7 @@ def _from_light(light: AreaLight, points: _Points, on: NDArray[np.intp]) -> Floa
     alpha = np.maximum(points.roughness[on] ** 2, 0.01)
     wider = np.minimum(alpha + np.sqrt(area) / (4 * distance), 1)
     peak = np.maximum(np.einsum("ni,ni->n", normals, half), 0) ** 2 * (wider**2 - 1) + 1
-    gloss = alpha**2 / (np.pi * peak**2) / (4 * between**2)
+    gloss = wider**2 / (np.pi * peak**2) / (4 * between**2)
     fresnel = points.mirror[on] + (1 - points.mirror[on]) * ((1 - between) ** 5)[:, None]
     sent = (points.diffuse[on] / np.pi + fresnel * gloss[:, None]) * falling[:, None]
     return np.asarray(sent * light.radiance.astype(np.float32), np.float32)
@@ -214,4 +216,4 @@ def _reflected_sky(
 
 def _blur_for(roughness: float) -> int:
     """Return the number of the blur nearest to what a surface of this roughness does."""
-    return int(np.abs(np.array(BLURS) - 1.2 * roughness**2).argmin())
+    return int(np.abs(np.array(BLURS) - 1.5 * roughness**2).argmin())

@@ -15,7 +15,14 @@ Floats = NDArray[np.float32]
 SUN = 6.0  # times the mean radiance: what is brighter belongs to the sun
 SUN_DISTANCE = 1e6  # mm
 SUN_SPREAD = 0.06  # half of the angle that the sun takes, rad: windows and lamps are wider
-BLURS = (0.0, 0.12, 0.35, 0.9)  # rad, of the maps that surfaces of growing roughness reflect
+BLURS = (
+    0.0,
+    0.08,
+    0.2,
+    0.4,
+    0.7,
+    1.1,
+)  # rad, of the maps that surfaces of growing roughness reflect
 
 
 def split_sun(environment: Environment) -> tuple[AreaLight | None, Environment]:

@@ -129,8 +129,9 @@ def _light(rng: np.random.Generator, irradiance: float, reach: float) -> AreaLig
     towards = np.cos(elevation) * level + np.sin(elevation) * UP
     distance = reach + rng.uniform(300, 1500)
     sides = distance * (rng.uniform(0.3, 1.0, 2) if window else rng.uniform(0.05, 0.6, 2))
-    # E = L A cos / d^2 for a small light that faces the middle (held back near the horizon).
-    per_radiance = sides.prod() * max(np.sin(elevation), 0.3) / distance**2
+    # E = L A cos / (d^2 + A / pi), exact for a disc overhead (held back near the horizon).
+    area = sides.prod()
+    per_radiance = area * max(np.sin(elevation), 0.3) / (distance**2 + area / np.pi)
     return AreaLight(
         world_from_light=facing(-towards, towards * distance),
         width=float(sides[0]),
