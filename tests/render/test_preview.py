@@ -175,6 +175,20 @@ def test_the_sun_takes_its_light_along():
     assert split_sun(Environment(np.ones((8, 16, 3), np.float32)))[0] is None
 
 
+def test_several_bright_places_together_light_a_table_as_they_did(rng):
+    radiance = np.full((64, 128, 3), 0.1, np.float32)
+    radiance[[10, 20, 25], [5, 40, 110]] = 300
+    sky = Environment(radiance, azimuth=0.3)
+    sun, rest = split_sun(sky)
+    up = np.float32([[0, 0, 1]])
+    place = sun.world_from_light[:3, 3]
+    area = sun.width * sun.height / np.linalg.norm(place) ** 2
+    from_sun = sun.radiance * area * place[2] / np.linalg.norm(place)
+    whole = Skylight(sky).irradiance(up)[0]
+    assert from_sun.min() > 0.2 * whole.max()
+    assert Skylight(rest).irradiance(up)[0] + from_sun == pytest.approx(whole, rel=0.06)
+
+
 def test_metal_shows_the_sky_and_its_own_colour(table_scene):
     mirror = Material(roughness=0.05, metallic=1.0, tint=(1.0, 0.5, 0.2))
     panel = replace(table_scene.panels[0], material=mirror)

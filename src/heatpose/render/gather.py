@@ -60,8 +60,8 @@ def _reached(
 def _smoothed(shares: Floats, index: NDArray[np.int16], normals: Floats) -> Floats:
     """Average (h, w, c) over BLOCK x BLOCK pixels of the same surface that face the same way."""
     height, width = index.shape
-    edge = BLOCK // 2
-    wide = ((edge, edge), (edge, edge))
+    edge = (BLOCK // 2, BLOCK - 1 - BLOCK // 2)
+    wide = (edge, edge)
     padded, padded_normals = (np.pad(one, (*wide, (0, 0))) for one in (shares, normals))
     padded_index = np.pad(index, wide, constant_values=-2)
     total, weight = np.zeros_like(shares), np.zeros((height, width, 1), np.float32)

@@ -15,7 +15,7 @@ from heatpose.render.scene import AreaLight, Panel, Scene
 Floats = NDArray[np.float32]
 
 CELLS = 48  # along the longest side of an object: what throws shadows may be coarse
-BLOCK = 3  # neighbouring pixels BLOCK x BLOCK try different points of a light
+BLOCK = 4  # neighbouring pixels BLOCK x BLOCK try different points of a light
 
 
 def coarse_triangles(mesh: Mesh) -> Floats:
@@ -73,7 +73,7 @@ def points_on(light: AreaLight) -> Floats:
     steps = (np.arange(BLOCK) + 0.5) / BLOCK - 0.5
     across, down = np.meshgrid(steps * light.width, steps * light.height)
     flat = np.stack([across.ravel(), down.ravel(), np.zeros(BLOCK**2)], axis=1)
-    order = [0, 5, 7, 4, 2, 6, 8, 1, 3]  # neighbours in the image far apart on the light
+    order = np.arange(BLOCK**2) * 7 % BLOCK**2  # neighbours in the image far apart on the light
     return transform_points(light.world_from_light, flat[order]).astype(np.float32)
 
 

@@ -153,7 +153,8 @@ def _radiance(
         on = np.flatnonzero(shares[:, number] > 0)
         radiance[on] += _from_light(light, points, on) * shares[on, number, None]
     bounced = BOUNCED * radiance.mean(axis=0) if len(radiance) else 0
-    return radiance + points.diffuse * bounced * (1 - open_sky)
+    radiance += points.diffuse * bounced * (1 - open_sky)
+    return radiance
 
 
 def _from_light(light: AreaLight, points: _Points, on: NDArray[np.intp]) -> Floats:

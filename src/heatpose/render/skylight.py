@@ -1,6 +1,7 @@
 """Light from all around as quick engines use it: a sun, soft light on surfaces, reflections."""
 
 from dataclasses import replace
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -15,14 +16,8 @@ Floats = NDArray[np.float32]
 SUN = 6.0  # times the mean radiance: what is brighter belongs to the sun
 SUN_DISTANCE = 1e6  # mm
 SUN_SPREAD = 0.06  # half of the angle that the sun takes, rad: windows and lamps are wider
-BLURS = (
-    0.0,
-    0.08,
-    0.2,
-    0.4,
-    0.7,
-    1.1,
-)  # rad, of the maps that surfaces of growing roughness reflect
+BLURS = (0.0, 0.08, 0.2, 0.35, 0.55, 0.8, 1.2)  # rad, of maps that rougher surfaces reflect
+COARSE = 24  # px, height of maps for wide blurs
 
 
 def split_sun(environment: Environment) -> tuple[AreaLight | None, Environment]:
@@ -44,10 +39,13 @@ def split_sun(environment: Environment) -> tuple[AreaLight | None, Environment]:
     length = float(np.linalg.norm(towards))
     if length <= 1e-3 * limit:
         return None, environment
-    excess *= length / weights.sum()
+    together = length / float(weights.sum())  # 1: one place; near 0: from all sides
+    excess *= together
     rest = radiance - excess
     side = 2 * SUN_DISTANCE * np.tan(SUN_SPREAD)
-    irradiance = (excess * area[..., None]).sum(axis=(0, 1)) * environment.strength
+    # Moved to one direction, light falls as it did on what faces all of it only as a vector sum.
+    flux = (excess * area[..., None]).sum(axis=(0, 1)) * environment.strength
+    irradiance = flux * together
     z = -towards / length
     x = np.linalg.svd(z[None])[2][1]
     sun = AreaLight(
@@ -139,7 +137,21 @@ def _blurred(radiance: Floats, angle: float) -> Floats:
     """Blur a map by about this angle, rad; wide blurs at low resolution."""
     if not angle:
         return radiance
-    small = np.asarray(cv2.resize(radiance, (128, 64), interpolation=cv2.INTER_AREA), np.float32)
-    pixels = angle / np.pi * 64
+    height = 64 if angle < np.pi / COARSE else COARSE
+    size = (2 * height, height)
+    small = np.asarray(cv2.resize(radiance, size, interpolation=cv2.INTER_AREA), np.float32)
+    if height == COARSE:
+        return (_kernel(angle) @ small.reshape(-1, 3)).reshape(small.shape)
     wrapped = cv2.copyMakeBorder(small, 0, 0, 32, 32, cv2.BORDER_WRAP)
-    return np.asarray(cv2.GaussianBlur(wrapped, (0, 0), pixels)[:, 32:-32], np.float32)
+    return np.asarray(cv2.GaussianBlur(wrapped, (0, 0), angle / np.pi * 64)[:, 32:-32], np.float32)
+
+
+@lru_cache(maxsize=len(BLURS))
+def _kernel(angle: float) -> Floats:
+    """Return what each pixel of a coarse map takes from each other one, (n, n), on the sphere.
+
+    A von Mises-Fisher distribution: on the map itself a blur would grow narrow near the zenith.
+    """
+    flat = Environment(np.zeros((COARSE, 2 * COARSE, 3), np.float32)).directions.reshape(-1, 3)
+    weights = np.exp((flat @ flat.T - 1) / angle**2) * _areas(COARSE).ravel()
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
