@@ -200,3 +200,34 @@ def test_planar_keypoints_are_solved(camera, rng):
         pixels = camera.project(transform_points(truth, points))
         degrees, mm = difference(solve_one(points, pixels, camera).camera_from_object, truth)
         assert degrees < 0.01 and mm < 0.05
+
+
+def test_no_object_has_a_part_in_the_pose_of_another(camera, cube, points, random_pose, rng):
+    """Objects with different numbers of keypoints, some not seen, one that has no pose at all."""
+    objects = []
+    for one in (points, cube, points, points, cube):
+        pixels = camera.project(transform_points(random_pose(), one))
+        pixels += rng.standard_normal(pixels.shape)
+        confidences, covariances = (
+            rng.uniform(0.3, 1, len(one)),
+            np.tile(np.eye(2), (len(one), 1, 1)),
+        )
+        objects.append(Correspondences(one, pixels, camera, covariances, confidences))
+    objects[2].pixels[5:20] = np.nan
+    objects[3].pixels[2:] = np.nan
+    together = solve_pnp(objects)
+    assert [one is None for one in together] == [False, False, False, True, False]
+    for one, solution in zip(objects, together, strict=True):
+        [alone] = solve_pnp([one])
+        if solution is None:
+            assert alone is None
+            continue
+        # Those that are done first take a last small step while the others go on.
+        np.testing.assert_allclose(solution.camera_from_object, alone.camera_from_object, atol=0.02)
+        np.testing.assert_array_equal(solution.inliers, alone.inliers)
+        assert solution.inliers.shape == (len(one.points),)
+    assert not together[2].inliers[5:20].any()
+
+
+def test_nothing_asked_is_nothing_solved():
+    assert solve_pnp([]) == []

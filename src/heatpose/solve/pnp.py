@@ -55,7 +55,8 @@ def solve_pnp(
     """Estimate poses of objects from correspondences of which some may be wrong.
 
     Args:
-        correspondences: of each object. No object has a part in the pose of another.
+        correspondences: of each object. None has a part in the pose of another, but for
+            hundredths of a millimetre: all are refined until the last is done.
         max_error: largest reprojection error of an inlier of median covariance, px; one with
             twice the spread may be twice as far off.
         seed: makes the result repeatable.
@@ -160,7 +161,7 @@ def _poses_of_triples(objects: _Objects, rng: np.random.Generator) -> Array:
     depth = poses[:, :, 2, :3] @ seen.points.swapaxes(1, 2) + poses[:, :, 2, 3:]
     sound = (depth > 0).all(axis=2)  # NaN is not, either
     poses[~sound] = np.nan
-    order = np.argsort(~sound, axis=1, kind="stable")[:, : sound.sum(axis=1).max(initial=0)]
+    order = np.argsort(~sound, axis=1, kind="stable")[:, : sound.sum(axis=1).max(initial=1)]
     return np.take_along_axis(poses, order[..., None, None], axis=1)
 
 
