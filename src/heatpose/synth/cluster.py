@@ -8,9 +8,10 @@ are written here, whole or not at all. A task whose worker dies is started again
 import io
 import logging
 import os
-import pickle
+import re
 import secrets
 import shutil
+import socket
 import tarfile
 import tempfile
 from collections import deque
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 
 from heatpose.errors import DataError, HeatposeError, OptionError
 from heatpose.synth.jobs import ATTEMPTS, Maker, Outcome, outcome_of
@@ -55,7 +56,7 @@ def make_scenes(
         OptionError: there is no cluster at the address.
     """
     with _connected(address, workers * threads):
-        job = ray.put((secrets.token_hex(8), pickle.dumps(open_maker), _packed(places)))
+        job = (secrets.token_hex(8), open_maker, [ray.put(_packed(places))])
         task = ray.remote(_scene).options(num_cpus=threads, max_retries=ATTEMPTS - 1)
         waiting = deque(numbers)
         running: dict[ray.ObjectRef[Any], int] = {}
@@ -72,7 +73,9 @@ def _received(result: "ray.ObjectRef[Any]", number: int, folder: Path) -> Outcom
     """Write a scene that has come back."""
     try:
         outcome, archive = ray.get(result)
-    except RayError as error:
+    except RayTaskError as error:  # not of a scene, but of a machine: heatpose is not there
+        raise HeatposeError(f"a worker of the cluster cannot make scenes: {error.cause}") from None
+    except RayError as error:  # it died, or its machine
         what = str(error).strip().splitlines()[0]
         return Outcome(number, problem=f"{type(error).__name__}, {ATTEMPTS} times: {what}")
     if isinstance(outcome, HeatposeError):
@@ -101,12 +104,15 @@ def write_scene(archive: bytes, number: int, folder: Path) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _scene(
-    job: tuple[str, bytes, bytes], number: int, threads: int
-) -> tuple[Outcome | HeatposeError, bytes | None]:
+# Its name, what opens the maker, and the archive of its places. In a list a reference stays one:
+# the archive is fetched where it is asked for, once for each worker.
+Work: TypeAlias = tuple[str, MakerOpener, list["ray.ObjectRef[bytes]"]]
+
+
+def _scene(work: Work, number: int, threads: int) -> tuple[Outcome | HeatposeError, bytes | None]:
     """Make a scene and return it as an archive: what runs on the cluster."""
     try:
-        make = _maker(*job, threads)
+        make = _maker(*work, threads)
     except HeatposeError as error:
         return error, None
     with tempfile.TemporaryDirectory() as name:
@@ -120,16 +126,17 @@ def _scene(
 _MAKERS: dict[str, tuple[Maker, tempfile.TemporaryDirectory[str]]] = {}
 
 
-def _maker(name: str, open_maker: bytes, archive: bytes, threads: int) -> Maker:
+def _maker(
+    name: str, open_maker: MakerOpener, archive: "list[ray.ObjectRef[bytes]]", threads: int
+) -> Maker:
     if name not in _MAKERS:
         import cv2
 
         cv2.setNumThreads(threads)
         folder = tempfile.TemporaryDirectory(prefix="heatpose-")
-        _unpack(archive, Path(folder.name))
+        _unpack(ray.get(archive[0]), Path(folder.name))
         places = {path.name: path for path in Path(folder.name).iterdir()}
-        opened: MakerOpener = pickle.loads(open_maker)
-        _MAKERS[name] = opened(places), folder
+        _MAKERS[name] = open_maker(places), folder
     return _MAKERS[name][0]
 
 
@@ -161,6 +168,8 @@ def _connected(address: str, cores: int) -> Iterator[None]:
     if address == "local":
         store = STORE[0] + STORE[1] * cores
         options |= {"num_cpus": cores, "object_store_memory": store, "include_dashboard": False}
+    else:
+        _check_reachable(address)
     try:
         ray.init(address=address, **options)
     except (ConnectionError, ValueError) as error:
@@ -170,3 +179,16 @@ def _connected(address: str, cores: int) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Knock at an address: Ray itself waits for minutes, and then ends the process."""
+    if address == "auto":
+        return
+    named = re.fullmatch(r"(?:ray://)?(.+):(\d+)", address)
+    if not named:
+        raise OptionError(f"a Ray cluster is at local, auto or HOST:PORT, got {address!r}")
+    try:
+        socket.create_connection((named[1], int(named[2])), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise OptionError(f"no Ray cluster at {address}: {error}") from None
