@@ -42,6 +42,7 @@ OBJECTS_FORMAT = 1
 # Of the trainer: but samples are made, not stored, and the average is meant to be in eval mode.
 UNFITTING_ADVICE = (
     ".*does not have many workers.*",
+    ".*smaller than the logging interval.*",
     ".*module.s. in eval mode at the start of training.*",
     ".*isinstance.treespec, LeafSpec.*",
 )
