@@ -6,7 +6,7 @@ from scipy.spatial import ConvexHull
 
 from heatpose.errors import UnknownObjectError
 from heatpose.geometry.transforms import transform_points
-from heatpose.synth.physics import Ground, _free_height, settle
+from heatpose.synth.physics import Ground, _free_height, _stayed, settle
 from heatpose.synth.solids import Solid
 
 TABLE = Ground(800.0, 800.0, spread=250.0)
@@ -82,6 +82,15 @@ def test_what_falls_off_the_table_is_not_there(solids):
     small = Ground(60.0, 60.0, spread=400.0)
     heap = settle(np.random.default_rng(0), solids, [1] * 6, small)
     assert heap.count(None) >= 3
+
+
+def test_over_the_edge_is_on_the_table_but_not_in_the_bin(cube):
+    edge = cube + [395.0, 0, 40]
+    assert _stayed(edge, TABLE)
+    assert not _stayed(edge + [20, 0, 0], TABLE)
+    assert not _stayed(edge, Ground(800.0, 800.0, wall=100.0))
+    assert not _stayed(cube, TABLE)  # half of it below
+    assert _stayed(edge - [60, 0, 0], Ground(800.0, 800.0, wall=100.0))
 
 
 def test_standing_objects_stand_beside_each_other(solids, rng):
