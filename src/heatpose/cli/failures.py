@@ -13,6 +13,7 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 EXTRA_OF = {
+    "OpenEXR": "synth",
     "coacd": "synth",
     "fast_simplification": "train",
     "lightning": "train",
