@@ -19,6 +19,7 @@ EXTRA_OF = {
     "lightning": "train",
     "mitsuba": "synth",
     "mujoco": "synth",
+    "nncf": "int8",
     "onnx": "train",
     "onnxruntime": "onnx",
     "onnxscript": "train",
