@@ -9,7 +9,7 @@ from heatpose.geometry.rotations import random_rotation
 from heatpose.geometry.transforms import invert, make_transform, transform_points
 from heatpose.objects.mesh import Mesh
 from heatpose.render import variants
-from heatpose.render.pathtrace import PathTracer
+from heatpose.render.pathtrace import PathTracer, choose_variant
 from heatpose.render.raycast import Renderer
 from heatpose.render.scene import AreaLight, Environment, Instance, Material, Panel, Scene
 
@@ -194,9 +194,13 @@ def test_what_a_tracer_cannot_draw_is_named(trace, distorted_camera):
 
 
 def test_without_a_variant_it_says_what_to_install(monkeypatch):
-    monkeypatch.setattr("heatpose.render.pathtrace.usable_variants", lambda: ["scalar_rgb"])
+    def only_scalar(among=variants.VARIANTS):
+        return [variant for variant in among if variant == "scalar_rgb"]
+
+    monkeypatch.setattr("heatpose.render.pathtrace.usable_variants", only_scalar)
+    assert choose_variant() == choose_variant("scalar_rgb") == "scalar_rgb"
     with pytest.raises(OptionError, match=r"cuda_ad_rgb does not work here, .*scalar_rgb"):
         PathTracer({}, "cuda_ad_rgb")
-    monkeypatch.setattr("heatpose.render.pathtrace.usable_variants", list)
+    monkeypatch.setattr("heatpose.render.pathtrace.usable_variants", lambda *_: [])
     with pytest.raises(MissingExtraError, match=r"pip install 'heatpose\[synth\]'.*libllvm"):
         PathTracer({})

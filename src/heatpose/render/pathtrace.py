@@ -110,17 +110,17 @@ def choose_variant(variant: str | None = None) -> str:
         MissingExtraError: no variant of mitsuba works here.
         OptionError: this one does not.
     """
+    if variant and usable_variants([variant]):  # one question, as many processes may ask
+        return variant
     usable = usable_variants()
     if not usable:
         raise MissingExtraError(
             "path tracing needs mitsuba, which does not work here: pip install 'heatpose[synth]', "
             "and best LLVM 15 or newer (apt install libllvm19)"
         )
-    if variant is None:
-        return usable[0]
-    if variant not in usable:
+    if variant:
         raise OptionError(f"mitsuba's variant {variant} does not work here, but {usable} do")
-    return variant
+    return usable[0]
 
 
 def _start(variant: str, threads: int) -> Any:

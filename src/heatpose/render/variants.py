@@ -37,14 +37,14 @@ print("works")
 """
 
 
-def usable_variants() -> list[str]:
-    """Return those of mitsuba's rgb variants that trace a ray on this machine, fastest first.
+def usable_variants(among: Sequence[str] = VARIANTS) -> list[str]:
+    """Return those of mitsuba's variants that trace a ray on this machine, fastest first.
 
     Empty where mitsuba is not installed. Sets the environment variable ``DRJIT_LIBLLVM_PATH`` to
     the newest LLVM in the usual places unless it is set already.
     """
     point_to_llvm()
-    return list(_usable(os.environ.get(LLVM_PATH)))
+    return list(_usable(tuple(among), os.environ.get(LLVM_PATH)))
 
 
 def point_to_llvm() -> None:
@@ -73,8 +73,8 @@ def _version(library: Path) -> int:
 
 
 @functools.cache
-def _usable(llvm: str | None) -> tuple[str, ...]:
-    """Try all variants at once, each in a process of its own; they see the same environment."""
+def _usable(among: tuple[str, ...], _llvm: str | None) -> tuple[str, ...]:
+    """Try variants, all at once, each in a process of its own; they see the same environment."""
     trials = {
         variant: subprocess.Popen(
             [sys.executable, "-c", _TRIAL, variant],
@@ -82,6 +82,6 @@ def _usable(llvm: str | None) -> tuple[str, ...]:
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        for variant in VARIANTS
+        for variant in among
     }
     return tuple(v for v, trial in trials.items() if "works" in trial.communicate()[0])
