@@ -44,7 +44,8 @@ def make_scenes(
 
     Args:
         numbers: of the scenes.
-        open_maker: returns what makes scenes, given the places on the machine that it runs on.
+        open_maker: returns what makes scenes, given the places on the machine that it runs on; it
+            has to read them at once, for they do not stay.
         places: the folders that it needs; they are sent.
         folder: where the scenes are written.
         address: of the cluster; ``local`` starts one on this machine for as long as it is needed.
@@ -122,8 +123,7 @@ def _scene(work: Work, number: int, threads: int) -> tuple[Outcome | HeatposeErr
         return outcome, _packed({scene.name: scene}) if scene.is_dir() else None
 
 
-# Of this worker, with the folders they read: making one takes longer than making a scene.
-_MAKERS: dict[str, tuple[Maker, tempfile.TemporaryDirectory[str]]] = {}
+_MAKERS: dict[str, Maker] = {}  # of this worker: opening one takes longer than making a scene
 
 
 def _maker(
@@ -133,11 +133,11 @@ def _maker(
         import cv2
 
         cv2.setNumThreads(threads)
-        folder = tempfile.TemporaryDirectory(prefix="heatpose-")
-        _unpack(ray.get(archive[0]), Path(folder.name))
-        places = {path.name: path for path in Path(folder.name).iterdir()}
-        _MAKERS[name] = open_maker(places), folder
-    return _MAKERS[name][0]
+        # Not kept: workers are ended without being asked, and could not tidy up.
+        with tempfile.TemporaryDirectory(prefix="heatpose-") as folder:
+            _unpack(ray.get(archive[0]), Path(folder))
+            _MAKERS[name] = open_maker({path.name: path for path in Path(folder).iterdir()})
+    return _MAKERS[name]
 
 
 def _packed(places: Places) -> bytes:
