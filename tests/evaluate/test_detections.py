@@ -141,6 +141,33 @@ def test_the_truth_is_perfect(dataset, boxes):
         assert (scores.ap, scores.ap50, scores.recall50, scores.recall75) == (1, 1, 1, 1)
 
 
+@pytest.mark.parametrize("boxes", ["visible", "whole"])
+def test_without_boxes_of_the_data_set_those_of_the_rendered_models_are_taken(dataset, boxes):
+    stated = {key: true_boxes(dataset, key, boxes) for key in [(5, 3), (5, 12)]}
+    (dataset.scene_folder(5) / "scene_gt_info.json").unlink()
+    for key, expected in stated.items():
+        found = true_boxes(BopDataset(dataset.root), key, boxes)
+        assert [one.object_id for one in found] == [one.object_id for one in expected]
+        # LM-O's files count from the first pixel to the last, masks to its outer edge.
+        for ours, theirs in zip(found, expected, strict=True):
+            assert np.abs(np.subtract(ours.box, theirs.box)).max() <= 1
+
+
+def test_objects_without_a_label_count_only_if_labels_are_complete(dataset):
+    found = perfect(dataset)
+    truth, info = dataset.ground_truth(5, 3), dataset.gt_info(5, 3)
+    write_scene_gt(
+        dataset.scene_folder(5) / "scene_gt.json", {3: truth[:1], 12: dataset.ground_truth(5, 12)}
+    )
+    write_scene_gt_info(
+        dataset.scene_folder(5) / "scene_gt_info.json", {3: info[:1], 12: dataset.gt_info(5, 12)}
+    )
+    found[5, 3] = [Detection(one.object_id, one.box, 0.9) for one in found[5, 3]]
+    partly = BopDataset(dataset.root)
+    assert evaluate_detections(partly, found).objects[2].ap50 == pytest.approx(0.5)
+    assert evaluate_detections(partly, found, labelled_only=True).objects[2].ap50 == 1
+
+
 def test_the_mean_of_precision_is_over_objects_that_of_recall_over_targets(dataset):
     found = perfect(dataset)
     found[5, 3] = [one for one in found[5, 3] if one.object_id == 1]  # one of four is missed

@@ -26,6 +26,13 @@ def evaluate(
         Literal["visible", "whole"],
         typer.Option(help="Of detections: around what is seen of an object, or all of it."),
     ] = "visible",
+    labelled_only: Annotated[
+        bool,
+        typer.Option(
+            "--labelled-only",
+            help="Pass over detections of objects that an image has no label of, as LINEMOD needs.",
+        ),
+    ] = False,
 ) -> None:
     """Score estimated poses, or detections, against the ground truth, per object and over all."""
     from json import dumps
@@ -37,7 +44,7 @@ def evaluate(
 
     data = BopDataset(dataset, split, targets)
     if results.suffix.lower() == ".json":
-        found = _detections(data, results, boxes)
+        found = _detections(data, results, boxes, labelled_only)
         record, sentence = detection_report.as_record(found), detection_report.as_sentence(found)
         table = detection_report.as_table(found, _names(data))
     else:
@@ -70,12 +77,15 @@ def _poses(data: "BopDataset", results: Path) -> "Evaluation":
 
 
 def _detections(
-    data: "BopDataset", results: Path, boxes: Literal["visible", "whole"]
+    data: "BopDataset",
+    results: Path,
+    boxes: Literal["visible", "whole"],
+    labelled_only: bool,
 ) -> "DetectionEvaluation":
     from heatpose.data.bop import read_detections
     from heatpose.evaluate.detections import evaluate_detections
 
-    return evaluate_detections(data, read_detections(results), boxes)
+    return evaluate_detections(data, read_detections(results), boxes, labelled_only)
 
 
 def _names(data: "BopDataset") -> dict[int, str]:

@@ -21,6 +21,7 @@ import numpy as np
 from heatpose.data.bop import BopDataset
 from heatpose.errors import DataError
 from heatpose.evaluate.matching import match
+from heatpose.evaluate.rendered_boxes import rendered_boxes
 from heatpose.geometry.arrays import Array, Box
 from heatpose.geometry.boxes import intersection_over_union
 from heatpose.types import Detection
@@ -65,14 +66,18 @@ def evaluate_detections(
     dataset: BopDataset,
     found: Mapping[ImageKey, Sequence[Detection]],
     boxes: BoxKind = "visible",
+    labelled_only: bool = False,
 ) -> DetectionEvaluation:
     """Score detections on the images that a data set has targets in.
 
     Args:
-        dataset: with targets, scene_gt and scene_gt_info.
+        dataset: with targets and scene_gt; without scene_gt_info, boxes are those of the
+            rendered models.
         found: detections by scene and image id, in any order.
         boxes: around what is ``visible`` of an object, or around the ``whole`` of it (the
             amodal boxes of BOP's own detection score).
+        labelled_only: leave detections out of objects that their image has no label of. For
+            data sets as LINEMOD, which label one of the many objects in an image.
 
     Raises:
         DataError: the data set lacks what this takes.
@@ -85,6 +90,8 @@ def evaluate_detections(
         LOG.warning("none of the detections is in an image that %s has targets in", dataset.root)
     truths = {key: true_boxes(dataset, key, boxes) for key in keys}
     found = {key: found.get(key, ()) for key in keys}
+    if labelled_only:
+        found = {key: _of_labelled(found[key], truths[key]) for key in keys}
     met: dict[int, list[Array]] = {}
     for target in targets:
         key = (target.scene_id, target.image_id)
@@ -101,6 +108,8 @@ def true_boxes(dataset: BopDataset, key: ImageKey, boxes: BoxKind = "visible") -
     Raises:
         DataError: there is no ground truth, or scene_gt and scene_gt_info do not go together.
     """
+    if not (dataset.scene_folder(key[0]) / "scene_gt_info.json").is_file():
+        return _rendered(dataset, key, boxes)
     truth, info = dataset.ground_truth(*key), dataset.gt_info(*key)
     if len(truth) != len(info):
         raise DataError(
@@ -116,6 +125,20 @@ def true_boxes(dataset: BopDataset, key: ImageKey, boxes: BoxKind = "visible") -
         for object_id, box, seen in pairs
         if box is not None and seen.pixels > 0
     ]
+
+
+def _rendered(dataset: BopDataset, key: ImageKey, boxes: BoxKind) -> list[TrueBox]:
+    found = []
+    for object_id, fraction, visible, whole in rendered_boxes(dataset, *key):
+        box = visible if boxes == "visible" else whole
+        if box is not None:
+            found.append(TrueBox(object_id, box, fraction > LEAST_VISIBLE))
+    return found
+
+
+def _of_labelled(found: Sequence[Detection], truths: Sequence[TrueBox]) -> list[Detection]:
+    labelled = {one.object_id for one in truths}
+    return [one for one in found if one.object_id in labelled]
 
 
 def average_precision(
