@@ -55,3 +55,46 @@ def test_a_run_that_is_not_there_is_one_line(tmp_path):
     assert result.exit_code == 1
     assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_detector_is_passed_on(asked, tmp_path):
+    out = tmp_path / "toys.heatpose"
+    arguments = ["--detector", "eye", "--int8", "--threshold", "0.4"]
+    result = CliRunner().invoke(app, ["export", "run", "--out", str(out), *arguments])
+    assert result.exit_code == 0, result.output
+    _, options = asked[0]
+    assert (options["detector"], options["int8"], options["threshold"]) == (Path("eye"), True, 0.4)
+
+
+def test_a_bundle_gets_a_detector(monkeypatch, tmp_path):
+    out, calls = tmp_path / "new.heatpose", []
+
+    def add_detector(*paths, **options):
+        calls.append((*paths, options))
+        out.write_bytes(bytes(2_000_000))
+        return "much the same"
+
+    monkeypatch.setattr(bundle, "add_detector", add_detector)
+    result = CliRunner().invoke(
+        app, ["export", "--bundle", "old.heatpose", "--detector", "eye", "--out", str(out)]
+    )
+    assert result.output == f"{out}: 2.0 MB; detector against torch: much the same\n"
+    options = {"name": None, "int8": False, "threshold": 0.25}
+    assert calls == [(Path("old.heatpose"), Path("eye"), out, options)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give a RUN folder, or a --bundle"),
+        (["run", "--bundle", "a.heatpose"], "give a RUN folder, or a --bundle"),
+        (["--bundle", "a.heatpose"], "--bundle and --int8 ask for a --detector"),
+        (["run", "--int8"], "--bundle and --int8 ask for a --detector"),
+        (["--bundle", "a", "--detector", "b", "--notes", "x"], "belong to a RUN"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(asked, tmp_path, arguments, message):
+    out = ["--out", str(tmp_path / "toys.heatpose")]
+    result = CliRunner().invoke(app, ["export", *arguments, *out])
+    assert result.exit_code in (1, 2) and not asked
+    assert message in " ".join(result.stderr.replace("│", " ").split())

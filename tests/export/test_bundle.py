@@ -1,5 +1,6 @@
 import json
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,13 +10,16 @@ import heatpose
 import heatpose.export.bundle as export
 from heatpose.errors import CheckpointError, DataError, UnknownObjectError
 from heatpose.export.agreement import rendered_crops
-from heatpose.export.bundle import export_run
+from heatpose.export.bundle import add_detector, export_run
+from heatpose.export.card import write_card
+from heatpose.export.detector import Difference
 from heatpose.export.onnx import export_network
 from heatpose.model.network import KeypointNet, NetworkConfig
 from heatpose.model.weights import load_network, save_network
 from heatpose.objects.catalogue import ObjectModel, object_to_record
 from heatpose.objects.mesh import write_mesh
-from heatpose.runtime.bundle import read_bundle
+from heatpose.runtime.bundle import Bundle, BundledDetector, read_bundle, write_bundle
+from heatpose.runtime.bundle_record import CropSettings, DetectorSettings, Provenance
 from heatpose.runtime.predictor import open_predictor
 from heatpose.runtime.torch_predictor import TorchPredictor
 
@@ -117,3 +121,85 @@ def test_wrong_run_folders_are_explained(run, tmp_path, text, message):
         (run / "objects.json").write_text(text)
     with pytest.raises(DataError, match=message):
         export_run(run, tmp_path / "toys.heatpose")
+
+
+@pytest.fixture
+def detectors(monkeypatch):
+    """What stands for the export of a detector's run: the run's name, for objects by name."""
+    known = {"both": [3, 7], "more": [7, 31, 3], "less": [7, 12]}
+
+    def bundled_detector(run, objects, *, int8, threshold):
+        settings = DetectorSettings(
+            object_ids=known[run.name],
+            image_size=320,
+            threshold=threshold,
+            weights="int8" if int8 else "float16",
+            network={"size": "n"},
+            training={"seed": 5},
+            samples=4321,
+            datasets=["scenes"],
+            machine="a shelf",
+        )
+        return BundledDetector(run.name.encode(), settings), Difference(0.5, 0.02, 9)
+
+    monkeypatch.setattr(export, "bundled_detector", bundled_detector)
+
+
+def test_a_bundle_can_be_written_with_a_detector(run, tmp_path, detectors):
+    report = export_run(run, tmp_path / "toys.heatpose", detector=Path("both"), threshold=0.4)
+    bundle = read_bundle(tmp_path / "toys.heatpose")
+    assert bundle.detector.network == b"both"
+    assert (bundle.detector.settings.threshold, bundle.detector.settings.weights) == (
+        0.4,
+        "float16",
+    )
+    assert report.detector == (
+        "boxes at most 0.50 px and scores at most 0.020 apart, of 9 in rendered pictures"
+    )
+    for text in (
+        report.detector,
+        "YOLOv10n",
+        "4,321 samples of scenes",
+        "a shelf",
+        "from a score of 0.4",
+    ):
+        assert text in bundle.card
+    assert "does not know" not in bundle.card
+
+
+@pytest.fixture
+def plain(tmp_path, cube_mesh, brick_mesh):
+    """A bundle without a detector, and its file."""
+    objects = (
+        ObjectModel(7, "brick", brick_mesh, brick_mesh.vertices[:4], np.eye(4)[None], 161.6),
+        ObjectModel(3, "cube", cube_mesh, cube_mesh.vertices[:4], np.eye(4)[None], 138.6),
+    )
+    crop = CropSettings(size=SIZE, margin=1.3, stride=4, sigma=1.25)
+    texts = {"heatpose": "0", "date": "2026-11-22", "machine": "", "meshes": "", "notes": "AR 0.99"}
+    provenance = Provenance(network={}, training={}, samples=None, **texts)
+    card = write_card("first", objects, crop, provenance, "0.01 px")
+    bundle = Bundle("first", objects, crop, b"network", provenance, card)
+    write_bundle(tmp_path / "first.heatpose", bundle)
+    return bundle
+
+
+def test_a_detector_takes_the_place_of_another(plain, tmp_path, detectors):
+    """The keypoint network stays, and on the card its part; of the first detector nothing."""
+    first, second = tmp_path / "first.heatpose", tmp_path / "second.heatpose"
+    add_detector(first, Path("less"), second)
+    add_detector(second, Path("more"), second, int8=True)
+    bundle = read_bundle(second)
+    assert (bundle.network, bundle.crop) == (plain.network, plain.crop)
+    assert bundle.name == "second" and bundle.provenance == plain.provenance
+    assert (bundle.detector.network, bundle.detector.settings.weights) == (b"more", "int8")
+    assert bundle.card.startswith(plain.card.rstrip("\n"))
+    assert (
+        bundle.card.count("## The detector") == 1 and "12" not in bundle.card.split("detector\n")[1]
+    )
+
+
+def test_the_card_says_which_objects_only_one_of_the_networks_knows(plain, tmp_path, detectors):
+    add_detector(tmp_path / "first.heatpose", Path("less"), tmp_path / "less.heatpose")
+    card = read_bundle(tmp_path / "less.heatpose").card
+    assert "Warning: it does not know cube (3), which are never found" in card
+    assert "Detections of the objects 12 are passed over" in card
