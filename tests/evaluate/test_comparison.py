@@ -29,13 +29,13 @@ def estimate(object_id, x, score=0.5):
 
 def test_instances_take_the_nearest_estimate_each_once(models):
     """Three cubes and two estimates: the best pairs are made first, whatever the scores."""
-    truth = [GroundTruth(4, at(0)), GroundTruth(4, at(100)), GroundTruth(4, at(300))]
+    truth = [GroundTruth(4, at(100)), GroundTruth(4, at(0)), GroundTruth(4, at(300))]
     # By score the first would take the instance at 100, which is nearest to the other.
     estimates = [estimate(4, 70, 0.9), estimate(4, 98, 0.2)]
     findings = compare_poses(estimates, truth, models)
-    assert [one.estimate for one in findings] == [estimates[0], estimates[1], None]
-    assert [one.verdict for one in findings] == ["off", "right", "not found"]
-    assert [one.deviation.shift for one in findings[:2]] == pytest.approx([70, 2])
+    assert [one.estimate for one in findings] == [estimates[1], estimates[0], None]
+    assert [one.verdict for one in findings] == ["right", "off", "not found"]
+    assert [one.deviation.shift for one in findings[:2]] == pytest.approx([2, 70])
 
 
 def test_what_is_left_over_is_a_false_alarm(models):
