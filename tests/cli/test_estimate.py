@@ -248,4 +248,23 @@ def test_where_boxes_come_from_must_be_said_once(toys, arguments, message):
 
 def test_boxes_and_a_threshold_of_a_detector_contradict_each_other(toys):
     result = on_images(toys, "--threshold", "0.5")
-    assert result.exit_code == 1 and "say nothing where --boxes" in result.stderr
+    assert result.exit_code == 1 and "say nothing where boxes" in result.stderr
+
+
+def test_true_boxes_show_what_is_lost_after_detection(toys):
+    left, top, right, bottom = toys.box
+    seen = {"bbox_visib": [left, top, right - left, bottom - top]}
+    seen |= {"bbox_obj": seen["bbox_visib"], "px_count_all": 9, "px_count_valid": 9}
+    seen |= {"px_count_visib": 8, "visib_fract": 0.8}
+    info = toys.dataset / "test" / "000002" / "scene_gt_info.json"
+    info.write_text(json.dumps({"4": [seen], "9": [seen]}))
+    result = on_dataset(toys, "--true-boxes", "--no-overlays", boxes=None)
+    assert result.stdout.startswith("2 poses of 2 boxes in 2 images"), result.output
+    assert left_behind(toys) == ["poses.json", "results.csv"]
+    for found in read_results(toys.folder / "out" / "results.csv"):
+        np.testing.assert_allclose(found.camera_from_object, toys.pose, atol=10)  # BOP: whole px
+
+
+def test_true_boxes_are_of_data_sets_alone(toys):
+    for result in (on_images(toys, "--true-boxes", boxes=None), on_dataset(toys, "--true-boxes")):
+        assert result.exit_code == 1 and "--true-boxes goes with --dataset" in result.stderr

@@ -64,7 +64,7 @@ def bench(
     frames = frames_of_targets(data, boxes, known, known_only=known_only)
     estimator = open_estimator(
         contents,
-        boxes=boxes,
+        has_boxes=boxes is not None,
         detector=detector,
         detector_objects=detector_objects,
         threshold=threshold,

@@ -18,7 +18,7 @@ from heatpose.cli.estimator import (
     ThresholdOption,
     open_estimator,
 )
-from heatpose.errors import DataError
+from heatpose.errors import DataError, OptionError
 
 if TYPE_CHECKING:
     from heatpose.data.frames import Frame
@@ -43,6 +43,13 @@ def estimate(
         list[Path] | None, typer.Argument(help="Image files, and folders of image files.")
     ] = None,
     boxes: Annotated[Path | None, typer.Option(help=BOXES)] = None,
+    true_boxes: Annotated[
+        bool,
+        typer.Option(
+            "--true-boxes",
+            help="Take boxes from a data set's ground truth: shows what is lost after detection.",
+        ),
+    ] = False,
     detector: DetectorOption = None,
     detector_objects: DetectorObjectsOption = None,
     threshold: ThresholdOption = None,
@@ -81,26 +88,31 @@ def estimate(
     takes the best detections of its object, as many as it has instances.
     """
     from heatpose.data.bop import BopDataset
-    from heatpose.data.frames import frames_of_images, frames_of_targets
+    from heatpose.data.frames import frames_of_images, frames_of_targets, with_true_boxes
     from heatpose.data.poses import write_found, write_poses
     from heatpose.data.results import write_results
     from heatpose.draw.overlay import Overlay
     from heatpose.runtime.bundle import read_bundle
 
+    if true_boxes and (dataset is None or boxes is not None):
+        raise OptionError("--true-boxes goes with --dataset, and not with --boxes")
     contents = read_bundle(bundle)
     known = [one.object_id for one in contents.objects]
     if dataset is not None and not images and camera is None:
         data = BopDataset(dataset, split, targets)
         frames = frames_of_targets(data, boxes, known, known_only=known_only)
+        if true_boxes:
+            frames = with_true_boxes(frames, data)
     elif images and camera is not None and dataset is None:
         frames = frames_of_images(images, camera, boxes, known, known_only=known_only)
     else:
         raise typer.BadParameter("give IMAGES and --camera, or --dataset")
-    if dataset is not None and boxes is None and threshold is None:
+    has_boxes = boxes is not None or true_boxes
+    if dataset is not None and not has_boxes and threshold is None:
         threshold = TARGETS_THRESHOLD
     estimator = open_estimator(
         contents,
-        boxes=boxes,
+        has_boxes=has_boxes,
         detector=detector,
         detector_objects=detector_objects,
         threshold=threshold,
@@ -114,7 +126,7 @@ def estimate(
         names = {one.object_id: one.name for one in contents.objects}
         write_poses(folder / "poses.json", found, names, contents.identity)
         write_results(folder / "results.csv", [r for one in found for r in one.results()])
-        if boxes is None:
+        if not has_boxes:
             write_found(folder / "detections.json", found)
         written = sorted(f"{p.name}/" if p.is_dir() else p.name for p in folder.iterdir())
     n_boxes = sum(len(one.boxes) for one in found)

@@ -46,14 +46,14 @@ ThresholdOption = Annotated[
 def open_estimator(
     bundle: "Bundle",
     *,
-    boxes: Path | None,
+    has_boxes: bool,
     detector: Path | None,
     detector_objects: str | None,
     threshold: float | None,
     runtime: Runtime,
     threads: int | None,
 ) -> "PoseEstimator":
-    """Open the pipeline of a bundle, with a detector where no file has the boxes.
+    """Open the pipeline of a bundle, with a detector where boxes are not given.
 
     Raises:
         OptionError: options contradict each other, or nothing says where objects are.
@@ -63,10 +63,10 @@ def open_estimator(
 
     if (detector is None) != (detector_objects is None):
         raise OptionError("--detector and --detector-objects go together")
-    if boxes is not None and (detector is not None or threshold is not None):
-        raise OptionError("--detector and --threshold say nothing where --boxes has the detections")
+    if has_boxes and (detector is not None or threshold is not None):
+        raise OptionError("--detector and --threshold say nothing where boxes are given")
     foreign = None
-    if boxes is not None:
+    if has_boxes:
         bundle = replace(bundle, detector=None)  # if it has one, that need not be loaded
     elif detector is not None and detector_objects is not None:
         ids = _object_ids(detector_objects)

@@ -135,6 +135,28 @@ def frames_of_targets(
     return frames if boxes_file is None else _with_boxes(frames, read_detections(boxes_file))
 
 
+def with_true_boxes(frames: Iterable[Frame], dataset: BopDataset) -> list[Frame]:
+    """Give the frames of a data set the boxes that a perfect detector would find.
+
+    Poses from these show what is lost after detection; they are no result of a method.
+
+    Raises:
+        DataError: the data set has no ground truth with boxes.
+    """
+    return _with_boxes(
+        frames, {frame.ids: _true_detections(dataset, *frame.ids) for frame in frames}
+    )
+
+
+def _true_detections(dataset: BopDataset, scene_id: int, image_id: int) -> list[Detection]:
+    truth, info = dataset.ground_truth(scene_id, image_id), dataset.gt_info(scene_id, image_id)
+    return [
+        Detection(one.object_id, seen.visible_box, score=seen.visible_fraction)
+        for one, seen in zip(truth, info, strict=True)
+        if seen.visible_box is not None
+    ]
+
+
 def _with_boxes(
     frames: Iterable[Frame], found: Mapping[tuple[int, int], list[Detection]]
 ) -> list[Frame]:
