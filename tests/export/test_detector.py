@@ -24,30 +24,32 @@ BACKENDS = ["openvino", "onnxruntime"]
 
 
 @pytest.fixture(scope="module")
-def network():
-    """Random weights, with scores as far from each other as trained ones are."""
+def pictures():
+    rng = np.random.default_rng(0)
+    noise = [rng.integers(0, 256, (96, 128, 3), dtype=np.uint8) for _ in range(4)]
+    return [cv2.GaussianBlur(image, (0, 0), 2) for image in noise]
+
+
+@pytest.fixture(scope="module")
+def network(pictures):
+    """Random weights, with boxes and scores that depend on the picture as trained ones do."""
     torch.manual_seed(0)
     net = YoloV10(YoloConfig(3, "n")).train()
+    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
     with torch.no_grad():
-        for _ in range(20):  # batch norms that know what comes
-            net(torch.rand(2, 3, 64, 64))
-        for head in (net.one2many, net.one2one):
-            for level in head.classes:
-                nn.init.normal_(level[-1].weight, std=0.5)
-                nn.init.constant_(level[-1].bias, -2.0)
+        for level in [*net.one2one.classes, *net.one2one.boxes]:
+            nn.init.normal_(level[-1].weight, std=0.3)
+        for level in net.one2one.classes:
+            nn.init.constant_(level[-1].bias, -2.0)
+        for norm in norms:
+            norm.momentum = 1.0
+        net(torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2) / 255)
     return net
 
 
 @pytest.fixture(scope="module")
 def traced(network):
     return trace_detector(network)
-
-
-@pytest.fixture(scope="module")
-def pictures():
-    rng = np.random.default_rng(0)
-    noise = [rng.integers(0, 256, (96, 128, 3), dtype=np.uint8) for _ in range(4)]
-    return [cv2.GaussianBlur(image, (0, 0), 2) for image in noise]
 
 
 def shapes(values):
@@ -76,17 +78,17 @@ def test_only_the_deployed_half_is_exported(network, traced):
 @pytest.mark.parametrize("size", [(96, 128), (128, 96), (64, 64), (32, 352)])
 def test_files_see_what_torch_sees_in_any_size(network, traced, pictures, backend, size):
     resized = [cv2.resize(image, size[::-1]) for image in pictures[:2]]
-    difference = largest_difference(traced, network, resized, backend)
-    assert difference.n_detections > 50
-    assert difference.boxes < 1e-2 and difference.scores < 1e-4
+    difference = largest_difference(traced, network, resized, backend, least=0.4)
+    assert difference.n_detections > 10
+    assert difference.boxes < 0.1 and difference.scores < 1e-3
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_weights_stored_in_half_cost_little(network, traced, pictures, backend):
     exported = halve_weights(traced)
     assert len(exported) < 0.6 * len(traced)
-    difference = largest_difference(exported, network, pictures, backend)
-    assert 1e-4 < difference.boxes < 1.0 and difference.scores < 0.02
+    difference = largest_difference(exported, network, pictures, backend, least=0.4)
+    assert 0.1 < difference.boxes < 20 and 1e-3 < difference.scores < 0.05  # chance forgives little
 
 
 def test_restoring_undoes_halving_but_for_the_digits(traced):
@@ -106,17 +108,11 @@ def quantised(traced, pictures):
     return quantise_detector(halve_weights(traced), pictures, image_size=128)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_int8_sees_nearly_the_same(network, quantised, pictures, backend):
-    """Random weights forgive less than trained ones; rubbish would be a hundred times worse."""
-    predict = open_box_predictor(quantised, backend, precision="f32")
-    for image in pictures:
-        with torch.no_grad():
-            inputs = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
-            expected = network.deployed().detect(inputs)[0].numpy()
-        found = predict(image)
-        apart = [detection_difference(found, row[None], least=0.0).boxes for row in expected[:20]]
-        assert np.median(apart) < 3
+def test_both_runtimes_mean_the_same_by_int8(quantised, pictures):
+    """Rounded in other places, scores of random weights are 0.02 apart; misread, 0.1 to 0.4."""
+    first, second = (open_box_predictor(quantised, name, precision="f32") for name in BACKENDS)
+    apart = [np.abs(first(image)[:100, 4] - second(image)[:100, 4]).mean() for image in pictures]
+    assert np.mean(apart) < 0.05
 
 
 def test_int8_keeps_boxes_in_float_and_weights_in_a_quarter_of_the_bytes(traced, quantised):
@@ -161,8 +157,18 @@ def test_a_difference_is_that_of_the_nearest_of_the_same_class():
 def test_the_exported_published_network_sees_the_same_in_photographs(real_data):
     network = YoloV10(YoloConfig(80, "n")).eval()
     load_published(network, real_data / "weights" / "yolov10n_coco.safetensors")
-    photos = sorted((real_data / "backgrounds" / "photos").glob("*.jpg"))[:4]
-    images = [cv2.resize(cv2.imread(str(p))[..., ::-1], (640, 480)) for p in photos]
-    difference = largest_difference(export_detector(network), network, images)
+    photos = sorted((real_data / "backgrounds" / "photos").glob("*.jpg"))[:40]
+    images = [
+        cv2.resize(cv2.cvtColor(cv2.imread(str(p)), cv2.COLOR_BGR2RGB), (640, 480)) for p in photos
+    ]
+    exported = export_detector(network)
+    difference = largest_difference(exported, network, images[:4])
     assert difference.n_detections > 10
     assert difference.boxes < 0.5 and difference.scores < 0.02
+
+    predict = open_box_predictor(exported, precision="f32")
+    quantised = open_box_predictor(quantise_detector(exported, images[8:]), precision="f32")
+    for image in images[:4]:
+        sure = predict(image)[:1]
+        difference = detection_difference(quantised(image), sure)
+        assert difference.boxes < 15 and difference.scores < 0.2
