@@ -38,7 +38,7 @@ def files_of(folder):
 def test_a_data_set_is_drawn_and_goes_on_where_it_was(tmp_path, command):
     result = command()
     assert result.exit_code == 0, result.output
-    assert "2 scenes of 2 images, 160 x 120, by raycast, on 1 processes" in result.output
+    assert "2 scenes of 2 images, 160 x 120, by raycast, on 1 process" in result.output
     assert f"4 images in {tmp_path / 'out' / 'train'}" in result.output
     assert (tmp_path / "out" / "preview.jpg").is_file()
     data = BopDataset(tmp_path / "out", "train")

@@ -107,16 +107,17 @@ def test_every_config_can_be_stored_and_compared(begun, tmp_path):
 
 def test_a_finished_data_set_reads_back(begun, cube_mesh, brick_mesh):
     out = begun()
-    # Two cubes and a brick that stands behind the camera.
+    # Two cubes, a brick behind the camera, and one of which a brick on top leaves a twentieth.
     from heatpose.render.scene import Instance
 
-    places = [(1, at(-70, 0, 40)), (2, at(0, 0, 1500)), (1, at(70, 0, 40))]
+    places = [(1, at(-70, 0, 40)), (2, at(0, 0, 1500)), (1, at(70, 0, 40)), (2, at(0, 150, 60))]
+    places += [(-1, at(0, 122, 300))]
     scene = scene_of([Instance(i, pose) for i, pose in places], [floor()])
 
     def engine(scene, view, rng, seen):
         return seen.albedo
 
-    make = SceneMaker({1: cube_mesh, 2: brick_mesh}, lambda rng: scene, engine)
+    make = SceneMaker({1: cube_mesh, 2: brick_mesh, -1: brick_mesh}, lambda rng: scene, engine)
     assert finish(out, "train") == 0
     make(0, out / "train")
     make(4, out / "train")
@@ -126,8 +127,9 @@ def test_a_finished_data_set_reads_back(begun, cube_mesh, brick_mesh):
     data = BopDataset(out, split="train")
     assert data.scene_ids() == [0, 4]
     assert data.targets() == [Target(0, 0, 1, 2), Target(4, 0, 1, 2)]  # not the brick
-    assert [one.object_id for one in data.ground_truth(4, 0)] == [1, 2, 1]
-    assert [one.visible_fraction for one in data.gt_info(4, 0)] == [1, 0, 1]
+    assert [one.object_id for one in data.ground_truth(4, 0)] == [1, 2, 1, 2]
+    left, behind, right, hidden = (one.visible_fraction for one in data.gt_info(4, 0))
+    assert (left, behind, right) == (1, 0, 1) and 0 < hidden < 0.1
     assert data.camera(0, 0) == SMALL
     preview = read_image(out / "preview.jpg")
     assert preview.shape == (240, 1280, 3)

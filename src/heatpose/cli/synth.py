@@ -107,9 +107,13 @@ def _plan(job: "Job", scenes: int, views: int) -> str:
     return (
         f"{scenes} scenes of {views} images, {camera.width} x {camera.height}, by "
         f"{by if config.engine == 'pathtrace' else config.engine}, on "
-        f"{f'the Ray cluster {job.ray}' if job.ray else f'{job.workers} processes'}"
+        f"{f'the Ray cluster {job.ray}' if job.ray else _processes(job.workers)}"
         + (f"; {there} scenes are there already" if there else "")
     )
+
+
+def _processes(count: int) -> str:
+    return "1 process" if count == 1 else f"{count} processes"
 
 
 def _carry_out(job: "Job", views: int) -> None:
@@ -141,6 +145,7 @@ def _carry_out(job: "Job", views: int) -> None:
         TextColumn("left"),
         TimeRemainingColumn(elapsed_when_finished=True),
         console=Console(stderr=True),
+        disable=not job.numbers,
     )
     task = bar.add_task("scenes", total=len(job.numbers), rate=0.0)
     try:

@@ -53,8 +53,8 @@ class Visibility:
 
     box: Box | None  # around the whole silhouette, also outside the image, px
     visible_box: Box | None  # around what is seen of it, px
-    pixels: int  # of the silhouette inside the image, hidden ones too
-    valid_pixels: int  # of these, with a measured depth
+    pixels: int  # of the silhouette, hidden ones and those beyond the image too
+    valid_pixels: int  # of those inside the image, with a measured depth
     visible_pixels: int
     visible_fraction: float  # in [0, 1]
 
