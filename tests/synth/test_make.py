@@ -71,6 +71,16 @@ def test_what_is_written_reads_back_as_it_was_seen(maker, tmp_path, two_on_a_tab
             assert infos[view][index] == label.visibility(seen.depth)
 
 
+def test_red_light_makes_a_red_picture(maker, tmp_path):
+    make = maker()
+    make.engine = lambda scene, view, rng, seen: np.full(
+        (120, 160, 3), [0.5, 0.05, 0.1], np.float32
+    )
+    make(0, tmp_path)
+    red, green, blue = read_image(tmp_path / "000000" / "rgb" / "000000.jpg").mean(axis=(0, 1))
+    assert red > 1.5 * green and red > 1.5 * blue
+
+
 def test_the_cameras_pose_takes_the_world_to_the_camera(maker, tmp_path):
     maker()(0, tmp_path)
     frames = read_scene_camera(tmp_path / "000000" / "scene_camera.json")
