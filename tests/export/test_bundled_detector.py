@@ -77,7 +77,7 @@ def exports(monkeypatch):
     """Exports nothing, and finds the difference that it is told."""
     told = {"difference": Difference(0.1, 0.01, 5), "quantised": []}
     monkeypatch.setattr(export, "export_detector", lambda network: b"float16")
-    monkeypatch.setattr(export, "largest_difference", lambda *_: told["difference"])
+    monkeypatch.setattr(export, "largest_difference", lambda *_, least: told["difference"])
 
     def quantise(network, images, size):
         told["quantised"].append((network, len(images), images[0].shape, size))
@@ -126,3 +126,17 @@ def test_rendered_pictures_show_the_objects(objects):
 
 def test_nothing_found_is_nothing_to_compare():
     assert described(Difference(0.0, 0.0, 0)).startswith("nothing to compare")
+
+
+@pytest.mark.parametrize(
+    ("training", "side"),
+    [
+        ({"image_size": 640, "sample": {"scale": [0.5, 2.0]}}, 640),
+        ({"image_size": 320, "sample": {"scale": [1.0, 4.0]}}, 640),  # windows of a quarter frame
+        ({"image_size": 320, "sample": {"scale": [0.5, 2.0]}}, 320),
+        ({"image_size": 320, "sample": {"scale": [1.2, 3.2]}}, 640),  # 627, in steps of 32
+        ({}, 640),
+    ],
+)
+def test_objects_are_looked_for_at_the_size_that_training_showed_most(training, side):
+    assert export._image_size(training) == side

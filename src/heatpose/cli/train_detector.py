@@ -39,7 +39,7 @@ def detector(
     scale: Annotated[
         tuple[float, float],
         typer.Option(help="Size of objects, least and most; at 1 a whole frame just fits."),
-    ] = (0.4, 1.8),
+    ] = (0.5, 2.0),
     mosaic: Annotated[
         float, typer.Option(help="Share of samples that are four pictures side by side.")
     ] = 0.25,

@@ -18,6 +18,8 @@ from heatpose.train.loop import train_detector, train_keypoints
 from heatpose.train.start import make_maker, make_network
 
 FROM_SCENES = 0.4  # of the keypoint samples; the others are rendered on the fly, no two alike
+LARGEST_FRAME = 640  # px, that the detector looks at
+ZOOM = (0.6, 1.7)  # of objects in training against those in the frames; centred at about 1
 EPOCHS = 12  # of a run, about: after each there is something to go on from
 
 
@@ -58,6 +60,9 @@ def train_finder(
     epochs: int = EPOCHS,
 ) -> None:
     """Train the detector, or go on with it."""
+    # Windows of frames, in which objects are about as large as in the frames themselves.
+    frame = min(max(config.camera.width, config.camera.height), LARGEST_FRAME)
+    zoom = frame / config.image_side
     training = DetectorConfig(
         samples=samples,
         samples_per_epoch=_per_epoch(samples, config.detector_batch, epochs),
@@ -65,7 +70,9 @@ def train_finder(
         seed=config.seed,
         workers=config.workers,
         image_size=config.image_side,
-        sample=DetectionSampleConfig(image_size=config.image_side),
+        sample=DetectionSampleConfig(
+            image_size=config.image_side, scale=(ZOOM[0] * zoom, ZOOM[1] * zoom)
+        ),
     )
     source = DetectionSet(
         scenes,

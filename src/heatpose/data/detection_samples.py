@@ -34,7 +34,7 @@ class DetectionSampleConfig:
 
     image_size: int = 640  # side of a sample, px
     # Of objects, over the size at which a whole frame just fits: what inference shows is 1.
-    scale: tuple[float, float] = (0.4, 1.8)
+    scale: tuple[float, float] = (0.5, 2.0)
     mosaic: float = 0.25  # four pictures side by side
     empty: float = 0.04  # a photograph and nothing else
     collage: float = 0.3  # objects pasted onto photographs, where there are masks
