@@ -51,6 +51,10 @@ def keypoints(
     scenes_share: Annotated[
         float, typer.Option(min=0, max=1, help="Share of samples from scenes; others are rendered.")
     ] = 1.0,
+    scenes_roll: Annotated[
+        float,
+        typer.Option(min=0, max=180, help="Largest roll of the camera in these, degrees."),
+    ] = 180.0,
     epoch_samples: Annotated[int, typer.Option(help="Samples between two checkpoints.")] = 8192,
     workers: Annotated[int, typer.Option(help="Processes that make samples.")] = 2,
     seed: Annotated[int, typer.Option(help="Of samples and weights.")] = 0,
@@ -75,7 +79,11 @@ def keypoints(
             frozen=frozen,
             seed=seed,
             workers=workers,
-            sample=SampleConfig(crop_size=crop_size, views=ViewConfig(upright=upright)),
+            sample=SampleConfig(
+                crop_size=crop_size,
+                roll=radians(scenes_roll),
+                views=ViewConfig(upright=upright),
+            ),
             loss=LossConfig(pose=pose_weight),
         )
         models = find_objects(objects, unit, n_keypoints, strategy)
