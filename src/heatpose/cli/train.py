@@ -60,6 +60,8 @@ def keypoints(
     seed: Annotated[int, typer.Option(help="Of samples and weights.")] = 0,
 ) -> None:
     """Train the keypoint network on views rendered from CAD models, or cut from scenes."""
+    from math import radians
+
     from heatpose.cli.failures import checked_options
     from heatpose.data.bop import BopDataset
     from heatpose.data.samples import SampleConfig
