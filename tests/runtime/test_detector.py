@@ -106,6 +106,13 @@ def test_a_network_gets_the_sides_it_insists_on(backend):
     np.testing.assert_allclose(found.box, (9.5, 19.5, 29.5, 39.5), atol=0.51)
 
 
+def test_each_axis_is_scaled_as_its_whole_pixels_have_it():
+    network = constant_detector([[10, 16, 20, 32, 0.5, 0]])
+    detector = ObjectDetector(network, [1], image_size=32)
+    (found,) = detector(observation(100, 64))  # scaled to 32 x 20
+    np.testing.assert_allclose(found.box, (31.5, 49.5, 63.5, 99.5), atol=1e-4)
+
+
 def test_more_sizes_than_are_kept_ready_do_no_harm():
     detector = ObjectDetector(bright_detector(), [1, 2], image_size=320, threads=1)
     for repeat in range(2):
