@@ -31,6 +31,7 @@ TORCH_MODULES = {
     "data/detection_samples.py",
     "data/samples.py",
     "data/scene_samples.py",
+    "model/detector_weights.py",
     "model/network.py",
     "model/resnet.py",
     "model/weights.py",

@@ -72,7 +72,7 @@ def quantise_detector(network: bytes, images: Sequence[Image], image_size: int =
             import nncf
             from nncf.quantization import advanced_parameters as advanced
     except ImportError:
-        raise MissingExtraError('int8 networks need: pip install "heatpose[train]"') from None
+        raise MissingExtraError('int8 networks need nncf: pip install "heatpose[int8]"') from None
     model = onnx.load_from_string(restore_weights(network))
     batches = [
         fit_image(image, (None, None), image_size)[0].transpose(2, 0, 1)[None] for image in images
