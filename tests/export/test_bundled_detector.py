@@ -139,4 +139,4 @@ def test_nothing_found_is_nothing_to_compare():
     ],
 )
 def test_objects_are_looked_for_at_the_size_that_training_showed_most(training, side):
-    assert export._image_size(training) == side
+    assert export.image_size_of(training) == side

@@ -119,7 +119,7 @@ def _settings(
         )
     return DetectorSettings(
         object_ids=object_ids,
-        image_size=_image_size(training),
+        image_size=image_size_of(training),
         threshold=threshold,
         weights="int8" if int8 else "float16",
         network=asdict(network.config),
@@ -130,7 +130,7 @@ def _settings(
     )
 
 
-def _image_size(training: Mapping[str, Any]) -> int:
+def image_size_of(training: Mapping[str, Any]) -> int:
     """Return the longer side of images at which objects have the size that training showed most.
 
     Training may look at windows of frames: of 320 px, in which a whole frame would take 640.
