@@ -33,6 +33,6 @@ def test_from_meshes_to_a_bundle_that_finds_and_a_report(meshes, tmp_path, monke
     assert [one.name for one in bundle.objects] == ["brick", "cube"]
     assert bundle.crop.size == 64
     assert bundle.detector.settings.object_ids == [1, 2]
-    assert bundle.detector.settings.image_size == 96
+    assert bundle.detector.settings.image_size == 160  # of a frame; training saw windows
     page = made.report.read_text()
     assert page.count("<img") >= 4 and "unseen rendered images" in page

@@ -25,7 +25,7 @@ def test_everything_that_was_found_is_written(tmp_path, random_pose):
     free = PoseEstimate(
         5, pose, 0.1, np.full((6, 6), np.nan), np.zeros((0, 2)), np.zeros(0, bool), (0.0, 0, 1, 1)
     )
-    found = FramePoses(frame, (estimate, free), 0.25)
+    found = FramePoses(frame, (estimate, free), 0.25, (), (), 0.1)
 
     write_poses(tmp_path / "poses.json", [found], {5: "can"}, "toys 0123")
 
@@ -58,7 +58,9 @@ def test_the_challenge_wants_the_same_seconds_for_all_poses_of_an_image(random_p
         )
         for i in (1, 2)
     )
-    results = FramePoses(Frame(Path("a.png"), camera, (), 3, 8), estimates, 0.5).results()
+    results = FramePoses(
+        Frame(Path("a.png"), camera, (), 3, 8), estimates, 0.5, (), (), 0.1
+    ).results()
     assert [(r.scene_id, r.image_id, r.object_id, r.time) for r in results] == [
         (3, 8, 1, 0.5),
         (3, 8, 2, 0.5),
