@@ -201,6 +201,18 @@ def test_a_detector_is_asked_where_no_detections_are_given(objects, camera, rand
         estimator(black(camera))
 
 
+def test_a_box_on_a_better_one_of_the_same_object_is_a_double(objects, camera):
+    estimator = KnowsTheCropCameras(TrueHeatmaps(objects), objects)
+    first, second = (one.object_id for one in objects[:2])
+    best = Detection(first, (100.0, 100, 200, 200), 0.9)
+    double = Detection(first, (105.0, 100, 205, 200), 0.8)  # IoU 95 / 105
+    beside = Detection(first, (150.0, 100, 250, 200), 0.7)  # IoU 1 / 3
+    other = Detection(second, (100.0, 100, 200, 200), 0.6)
+    estimator.detector = lambda _: [double, other, best, beside]
+    image = np.zeros((camera.height, camera.width, 3), np.uint8)
+    assert estimator.detect(Observation(image, camera)) == [best, beside, other]
+
+
 def test_detections_of_objects_that_the_network_does_not_know_are_passed_over(
     estimator, objects, camera, random_pose
 ):

@@ -63,9 +63,11 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder to write")
     parser.add_argument("--count", type=int, default=5, help="pictures")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--objects", type=int, nargs="+", help="ids of what is shown; else all")
     options = parser.parse_args()
 
-    models = list(read_models(options.models).values())
+    known = read_models(options.models)
+    models = [known[i] for i in options.objects or known]
     kinds = ["none" if i == options.count - 1 else KINDS[i % 2] for i in range(options.count)]
     pictures = [
         draw_picture(np.random.default_rng([options.seed, number]), models, kind)

@@ -12,6 +12,7 @@ from heatpose.data.crops import crop_around
 from heatpose.data.images import undistort, undistort_box
 from heatpose.errors import UnknownObjectError
 from heatpose.geometry.arrays import Array, Image
+from heatpose.geometry.boxes import intersection_over_union
 from heatpose.geometry.camera import Camera
 from heatpose.model.heatmaps import SIGMA, Keypoints, decode, keypoints_in_crop
 from heatpose.objects.catalogue import ObjectModel
@@ -26,6 +27,7 @@ STAGES = ("detect", "crop", "network", "decode", "solve")
 
 # Largest reprojection error of an inlier over the side of the crop: 2.5 heatmap pixels of 64.
 MAX_ERROR = 10 / 256
+DOUBLE = 0.7  # overlap (IoU) of two boxes of one object from which on they are of one instance
 
 
 def _untimed(stage: str) -> AbstractContextManager[object]:
@@ -163,13 +165,14 @@ class PoseEstimator:
         """Ask the detector where known objects are, px of the image as it was taken, best first.
 
         A detector may know objects that the keypoint network does not: here, and nowhere else,
-        those are passed over.
+        those are passed over. So are doubles, boxes that a better one of the same object all but
+        covers: a detector that needs no suppression once it is well trained may be younger.
         """
         if self.detector is None:
             raise ValueError("detections must be given where there is no detector")
         with self.timed("detect"):
             found = self.detector(observation)
-        return [one for one in found if one.object_id in self.objects]
+        return _without_doubles([one for one in found if one.object_id in self.objects])
 
     def _check_known(self, detections: Sequence[Detection]) -> None:
         for found in detections:
@@ -243,6 +246,16 @@ def _estimate(
         inliers=solution.inliers,
         box=found.box,
     )
+
+
+def _without_doubles(found: Sequence[Detection]) -> list[Detection]:
+    """Keep each detection that does not lie on a better one of the same object, best first."""
+    kept: list[Detection] = []
+    for one in sorted(found, key=lambda detection: -detection.score):
+        rivals = np.array([other.box for other in kept if other.object_id == one.object_id])
+        if not len(rivals) or intersection_over_union(np.array([one.box]), rivals).max() < DOUBLE:
+            kept.append(one)
+    return kept
 
 
 def _undistorted(found: Detection, camera: Camera) -> Detection:
