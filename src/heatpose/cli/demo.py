@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from heatpose.pipeline import PoseEstimator
     from heatpose.types import PoseEstimate
 
+LEAST_SCORE = 0.1  # of a pose; below, neither detector nor keypoints are sure of anything
 BUNDLE = "lmo.heatpose"
 
 
@@ -97,7 +98,7 @@ def _examples_folder(given: Path | None) -> Path:
 def _estimate(
     estimator: "PoseEstimator", frame: "Frame"
 ) -> tuple[list["PoseEstimate"], dict[str, float], float]:
-    """Return the poses in a picture, and how long each stage and all of it took, ms."""
+    """Return the poses in a picture that are not mere guesses, and how long it took, ms."""
     from heatpose.evaluate.latency import Stopwatch
 
     observation = frame.read()
@@ -105,8 +106,9 @@ def _estimate(
     watch = Stopwatch()
     estimator.timed = watch
     start = time.perf_counter()
-    estimates = estimator(observation, frame.detections)
+    found = estimator(observation, frame.detections)
     total = 1000 * (time.perf_counter() - start)
+    estimates = [one for one in found if one.score >= LEAST_SCORE]
     return estimates, {name: times[0] for name, times in watch.milliseconds.items()}, total
 
 
