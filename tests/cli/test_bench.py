@@ -42,7 +42,7 @@ def test_without_boxes_there_is_nothing_to_time(toys):
 
 
 def test_the_detector_is_timed_where_no_boxes_are_given(toys):
-    toys.add_detector((1, toys.box, 0.9), (1, toys.box, 0.8))
+    toys.add_detector((1, toys.box, 0.9), (1, (9, 9, 70, 60), 0.8))
     record = json.loads(bench(toys, "--json", boxes=False).stdout)
     assert list(record["stages"]) == ["read", "detect", *STAGES[1:]]
     assert record["stages"]["detect"]["median"] > 0

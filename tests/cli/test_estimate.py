@@ -196,7 +196,7 @@ def test_without_boxes_the_detector_of_the_bundle_finds_them(toys):
 
 
 def test_the_threshold_is_the_bundles_unless_told_otherwise(toys):
-    toys.add_detector((1, toys.box, 0.6), (1, toys.box, 0.4), threshold=0.5)
+    toys.add_detector((1, toys.box, 0.6), (1, (9, 9, 70, 60), 0.4), threshold=0.5)
     assert on_images(toys, boxes=None).stdout.startswith("2 poses of 2 boxes in 2 images")
     result = on_images(toys, "--threshold", "0.3", boxes=None)
     assert result.stdout.startswith("4 poses of 4 boxes in 2 images")
