@@ -80,7 +80,8 @@ def test_files_see_what_torch_sees_in_any_size(network, traced, pictures, backen
     resized = [cv2.resize(image, size[::-1]) for image in pictures[:2]]
     difference = largest_difference(traced, network, resized, backend, least=0.4)
     assert difference.n_detections > 10
-    assert difference.boxes < 0.1 and difference.scores < 1e-3
+    # Weights by chance make logits that round differently; half a pixel would still be seen.
+    assert difference.boxes < 0.4 and difference.scores < 1e-3
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -106,7 +106,7 @@ def machine() -> str:
         model = names[0].partition(":")[2].strip() if names else model
     allowed = getattr(os, "sched_getaffinity", None)  # Linux only
     cores = len(allowed(0)) if allowed else os.cpu_count()
-    return f"{model}, {cores} {'core' if cores == 1 else 'cores'}"
+    return f"{model}, {cores} cores"
 
 
 def _times(milliseconds: Sequence[float]) -> Times:
