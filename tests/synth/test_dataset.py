@@ -97,12 +97,18 @@ def test_a_folder_with_something_else_is_left_alone(begun, tmp_path):
         begin(tmp_path / "file" / "within", [], {}, SMALL, RECIPE)
 
 
-def test_every_config_can_be_stored_and_compared(begun, tmp_path):
+def test_every_config_can_be_stored_and_compared(tmp_path):
     from dataclasses import asdict
 
-    for number, config in enumerate([SynthConfig(), SynthConfig(depth=DepthSensor("stereo"))]):
-        for _ in range(2):
-            begin(tmp_path / str(number), [], {}, SMALL, asdict(config))
+    configs = [SynthConfig(), SynthConfig(depth=DepthSensor("stereo"))]
+    for number, config in enumerate(configs):
+        out = tmp_path / str(number)
+        begin(out, [], {}, SMALL, asdict(config))
+        stored = (out / "synth.json").read_bytes()
+        begin(out, [], {}, SMALL, asdict(config))
+        assert (out / "synth.json").read_bytes() == stored
+        with pytest.raises(OptionError, match=r"depth"):
+            begin(out, [], {}, SMALL, asdict(configs[1 - number]))
 
 
 def test_a_finished_data_set_reads_back(begun, cube_mesh, brick_mesh):
