@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from heatpose.data.poses import FramePoses
     from heatpose.draw.overlay import Overlay
     from heatpose.pipeline import PoseEstimator
+    from heatpose.runtime.bundle import Bundle
     from heatpose.types import Observation
 
 
@@ -89,9 +90,6 @@ def estimate(
     """
     from heatpose.data.bop import BopDataset
     from heatpose.data.frames import frames_of_images, frames_of_targets, with_true_boxes
-    from heatpose.data.poses import write_found, write_poses
-    from heatpose.data.results import write_results
-    from heatpose.draw.overlay import Overlay
     from heatpose.runtime.bundle import read_bundle
 
     if true_boxes and (dataset is None or boxes is not None):
@@ -120,13 +118,30 @@ def estimate(
         threads=threads,
     )
 
+    _write(out, frames, contents, estimator, overlays=overlays, detected=not has_boxes)
+
+
+def _write(
+    out: Path,
+    frames: Sequence["Frame"],
+    contents: "Bundle",
+    estimator: "PoseEstimator",
+    *,
+    overlays: bool,
+    detected: bool,
+) -> None:
+    """Estimate, write all results or none, and say what came of it."""
+    from heatpose.data.poses import write_found, write_poses
+    from heatpose.data.results import write_results
+    from heatpose.draw.overlay import Overlay
+
     with _whole_folder(out) as folder:
         drawing = Overlay(contents.objects) if overlays else None
         found = list(_estimated(frames, estimator, drawing, folder / "overlays"))
         names = {one.object_id: one.name for one in contents.objects}
         write_poses(folder / "poses.json", found, names, contents.identity)
         write_results(folder / "results.csv", [r for one in found for r in one.results()])
-        if not has_boxes:
+        if detected:
             write_found(folder / "detections.json", found)
         written = sorted(f"{p.name}/" if p.is_dir() else p.name for p in folder.iterdir())
     n_boxes = sum(len(one.boxes) for one in found)
