@@ -25,6 +25,17 @@ def synth(
         typer.Option(help="pathtrace: all light that bounces; raycast: quicker, direct light."),
     ] = "pathtrace",
     views: Annotated[int, typer.Option(help="Images of a scene.")] = 8,
+    instances: Annotated[
+        tuple[int, int], typer.Option(help="Objects in a scene, fewest and most.")
+    ] = (4, 12),
+    standing: Annotated[
+        float,
+        typer.Option(help="Share of the scenes on a table in which objects stand with z up."),
+    ] = 0.5,
+    sizes: Annotated[
+        tuple[float, float],
+        typer.Option(help="Diameter of what a camera looks at, least and most, px."),
+    ] = (40.0, 200.0),
     backgrounds: Annotated[
         Path | None, typer.Option(help="Folder of photographs; without it they are generated.")
     ] = None,
@@ -80,7 +91,13 @@ def synth(
             seed=seed,
             png=png,
             depth=DepthSensor(measured) if measured else None,  # type: ignore[arg-type]
-            scene=SceneConfig(camera=seen_by.ideal, views=(views, views)),
+            scene=SceneConfig(
+                camera=seen_by.ideal,
+                views=(views, views),
+                objects=instances,
+                standing=standing,
+                sizes=sizes,
+            ),
         )
         order = Order(
             objects=objects,

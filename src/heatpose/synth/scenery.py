@@ -185,6 +185,23 @@ def _printed(_: Scenery, rng: np.random.Generator, size: int) -> Image:
     return image
 
 
+def _clutter(scenery: Scenery, rng: np.random.Generator, size: int) -> Image:
+    """Draw a place full of other things: pieces of pictures of many sizes across each other."""
+    image = np.ascontiguousarray(scenery.backgrounds.draw(rng, size, size))
+    for _ in range(rng.integers(12, 60)):
+        sides = size * np.exp(rng.uniform(np.log(0.04), np.log(0.35), 2))
+        width, height = (max(int(side), 4) for side in sides)
+        piece = scenery.backgrounds.draw(rng, height, width)
+        centre, angle = rng.uniform(0, size, 2), rng.uniform(0, 2 * np.pi)
+        c, s = np.cos(angle), np.sin(angle)
+        turn = np.array([[c, -s], [s, c]])
+        shift = centre - turn @ np.array([width, height]) / 2
+        warp = np.column_stack([turn, shift])
+        # Only where the piece lies is the surface changed.
+        cv2.warpAffine(piece, warp, (size, size), dst=image, borderMode=cv2.BORDER_TRANSPARENT)
+    return image
+
+
 def _noise(rng: np.random.Generator, size: int, cells: tuple[int, ...]) -> NDArray[np.float32]:
     """Draw smooth noise (size, size) of several sizes, of variance about 1."""
     layers = [
@@ -203,5 +220,5 @@ def _pattern(_: Scenery, rng: np.random.Generator, size: int) -> Image:
 
 
 _SURFACES: tuple[Callable[[Scenery, np.random.Generator, int], Image], ...]
-_SURFACES = (_plain, _wood, _photo, _printed, _pattern)
-_SHARES = (0.3, 0.2, 0.3, 0.1, 0.1)
+_SURFACES = (_plain, _wood, _photo, _printed, _pattern, _clutter)
+_SHARES = (0.18, 0.12, 0.22, 0.1, 0.08, 0.3)
