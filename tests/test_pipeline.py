@@ -240,11 +240,11 @@ def test_stages_run_in_the_context_that_is_asked_for(estimator, objects, camera,
     estimator.timed = timed
     found = [detection(objects[0], pose, camera)]
     estimator(black(camera), found)
-    assert log == ["crop", "network", "decode", "solve"]
+    assert log == ["crop", "network", "decode", "solve", "outline"]
     log.clear()
     estimator.detector = lambda _: found
     estimator(black(camera))
-    assert log == list(STAGES) == ["detect", "crop", "network", "decode", "solve"]
+    assert log == list(STAGES) == ["detect", "crop", "network", "decode", "solve", "outline"]
 
 
 @pytest.mark.real

@@ -16,14 +16,17 @@ from heatpose.geometry.boxes import intersection_over_union
 from heatpose.geometry.camera import Camera
 from heatpose.model.heatmaps import SIGMA, Keypoints, decode, keypoints_in_crop
 from heatpose.objects.catalogue import ObjectModel
+from heatpose.render.raycast import Renderer
 from heatpose.runtime.bundle import Bundle, read_bundle
 from heatpose.runtime.detector import ObjectDetector
 from heatpose.runtime.predictor import Backend, KeypointPredictor, Precision, open_predictor
+from heatpose.solve.outline import CroppedObject, OutlineFit, refine_with_outlines
 from heatpose.solve.pnp import Correspondences, PnPSolution, solve_pnp
+from heatpose.solve.probability import Calibration, weigh
 from heatpose.types import Detection, Observation, PoseEstimate
 
 Detector = Callable[[Observation], Sequence[Detection]]
-STAGES = ("detect", "crop", "network", "decode", "solve")
+STAGES = ("detect", "crop", "network", "decode", "solve", "outline")
 
 # Largest reprojection error of an inlier over the side of the crop: 2.5 heatmap pixels of 64.
 MAX_ERROR = 10 / 256
@@ -55,6 +58,8 @@ class PoseEstimator:
         margin: float = 1.2,
         sigma: float = SIGMA,
         detector: Detector | None = None,
+        outline: bool = True,
+        calibration: Calibration | None = None,
     ) -> None:
         """Put the stages together.
 
@@ -65,6 +70,8 @@ class PoseEstimator:
             margin: side of a crop over the longer side of its box.
             sigma: spread of the Gaussians it was trained to draw, heatmap px.
             detector: finds the objects where the caller does not say where they are.
+            outline: let outlines in the picture correct the poses.
+            calibration: turns what speaks for a pose into a probability, if that was learned.
         """
         self.predictor = predictor
         self.objects = {one.object_id: one for one in objects}
@@ -72,6 +79,8 @@ class PoseEstimator:
         self.margin = margin
         self.sigma = sigma
         self.detector = detector
+        self.renderer = Renderer({one.object_id: one.mesh for one in objects}) if outline else None
+        self.calibration = calibration
         self.timed: Callable[[str], AbstractContextManager[object]] = _untimed
         self._index = {object_id: index for index, object_id in enumerate(self.objects)}
 
@@ -94,6 +103,7 @@ class PoseEstimator:
         precision: Precision | None = None,
         threshold: float | None = None,
         detector: Detector | None = None,
+        outline: bool = True,
     ) -> "PoseEstimator":
         """Build from what `read_bundle` gives.
 
@@ -104,6 +114,7 @@ class PoseEstimator:
             precision: what they compute in.
             threshold: score from which on a detection counts; by default what the bundle says.
             detector: takes the place of the bundle's.
+            outline: let outlines in the picture correct the poses.
         """
         if detector is None and bundle.detector is not None:
             settings = bundle.detector.settings
@@ -123,6 +134,9 @@ class PoseEstimator:
             margin=bundle.crop.margin,
             sigma=bundle.crop.sigma,
             detector=detector,
+            outline=outline,
+            # What was learned with outlines says nothing of poses without.
+            calibration=bundle.calibration if outline else None,
         )
 
     def __call__(
@@ -156,9 +170,12 @@ class PoseEstimator:
         with self.timed("decode"):
             keypoints = self.find_keypoints(heatmaps)
         with self.timed("solve"):
-            solutions = self.solve(detections, keypoints, cameras)
-        each = zip(detections, keypoints, cameras, solutions, strict=True)
-        estimates = [_estimate(*one, observation.camera) for one in each]
+            matches = self.match(detections, keypoints, cameras)
+            solutions = solve_pnp(matches, max_error=MAX_ERROR * self.crop_size)
+        with self.timed("outline"):
+            fits = self.fit_outlines(detections, crops, matches, solutions, observation.camera)
+        each = zip(detections, keypoints, matches, solutions, fits, strict=True)
+        estimates = [self._estimate(*one, observation.camera) for one in each]
         return sorted((e for e in estimates if e), key=lambda e: e.score, reverse=True)
 
     def detect(self, observation: Observation) -> list[Detection]:
@@ -198,15 +215,15 @@ class PoseEstimator:
         """Read keypoints, in crop px, from the heatmaps (b, k, h, w) of each crop."""
         return [keypoints_in_crop(decode(maps, self.sigma)) for maps in heatmaps]
 
-    def solve(
+    def match(
         self,
         detections: Sequence[Detection],
         keypoints: Sequence[Keypoints],
         cameras: Sequence[Camera],
-    ) -> list[PnPSolution | None]:
-        """Solve for the poses; None where the keypoints, in crop px, support none."""
+    ) -> list[Correspondences]:
+        """Put the keypoints on the objects and those in the crops, px of the crops, together."""
         # The crop comes with its own camera, so pixels need no mapping back before PnP.
-        correspondences = [
+        return [
             Correspondences(
                 self.objects[found.object_id].keypoints,
                 seen.pixels,
@@ -216,36 +233,66 @@ class PoseEstimator:
             )
             for found, seen, camera in zip(detections, keypoints, cameras, strict=True)
         ]
-        return solve_pnp(correspondences, max_error=MAX_ERROR * self.crop_size)
+
+    def fit_outlines(
+        self,
+        detections: Sequence[Detection],
+        crops: Image,
+        matches: Sequence[Correspondences],
+        solutions: Sequence[PnPSolution | None],
+        camera: Camera,
+    ) -> list[OutlineFit | None]:
+        """Correct poses by outlines; None where there is no pose, or too little to compare."""
+        fits: list[OutlineFit | None] = [None] * len(solutions)
+        if self.renderer is None:
+            return fits
+        posed = [i for i, solution in enumerate(solutions) if solution is not None]
+        objects = [
+            CroppedObject(detections[i].object_id, crops[i], matches[i], solution)
+            for i, solution in enumerate(solutions)
+            if solution is not None
+        ]
+        for i, fit in zip(posed, refine_with_outlines(objects, camera, self.renderer), strict=True):
+            fits[i] = fit
+        return fits
+
+    def _estimate(
+        self,
+        found: Detection,
+        seen: Keypoints,
+        match: Correspondences,
+        solution: PnPSolution | None,
+        fit: OutlineFit | None,
+        camera: Camera,
+    ) -> PoseEstimate | None:
+        """Say what was solved in terms of the image.
+
+        The score is that of the detection, times the mean confidence of the keypoints that support
+        the pose, times their share of all keypoints.
+        """
+        if solution is None:
+            return None
+        pose, covariance = solution.camera_from_object, solution.covariance
+        if fit is not None:
+            pose, covariance = fit.camera_from_object, fit.covariance
+        model = self.objects[found.object_id]
+        evidence = weigh(seen.confidences, solution.inliers, fit, pose, covariance, model)
+        zoom = camera.fx / match.camera.fx
+        return PoseEstimate(
+            object_id=found.object_id,
+            camera_from_object=pose,
+            score=found.score * evidence.support,
+            covariance=covariance,
+            keypoints=_seen_by(camera, seen.pixels, match.camera),
+            inliers=solution.inliers,
+            box=found.box,
+            keypoint_spreads=zoom * np.sqrt(np.einsum("kii->k", seen.covariances) / 2),
+            evidence=evidence,
+            probability=self.calibration.probability(evidence) if self.calibration else None,
+        )
 
     def _indices(self, detections: Sequence[Detection]) -> NDArray[np.int64]:
         return np.array([self._index[found.object_id] for found in detections], np.int64)
-
-
-def _estimate(
-    found: Detection,
-    keypoints: Keypoints,
-    crop_camera: Camera,
-    solution: PnPSolution | None,
-    camera: Camera,
-) -> PoseEstimate | None:
-    """Say what was solved in terms of the image.
-
-    The score is that of the detection, times the mean confidence of the keypoints that support
-    the pose, times their share of all keypoints.
-    """
-    if solution is None:
-        return None
-    support = keypoints.confidences[solution.inliers].sum() / len(keypoints.confidences)
-    return PoseEstimate(
-        object_id=found.object_id,
-        camera_from_object=solution.camera_from_object,
-        score=found.score * float(np.clip(support, 0, 1)),
-        covariance=solution.covariance,
-        keypoints=_seen_by(camera, keypoints.pixels, crop_camera),
-        inliers=solution.inliers,
-        box=found.box,
-    )
 
 
 def _without_doubles(found: Sequence[Detection]) -> list[Detection]:

@@ -44,6 +44,18 @@ class Detection:
             raise ValueError(f"score must lie in [0, 1], got {self.score}")
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """What speaks for a pose and against it, apart from how sure the detector was."""
+
+    support: float  # mean confidence of all keypoints, those against the pose counted as 0
+    inliers: float  # share of the keypoints that agree with it
+    contrast: float  # how much more of its inside has the object's colours than of its outside
+    offset: float  # mean distance of its outline from the picture's, px of a crop 128 px wide
+    open_share: float  # of its outline that no other object hides
+    spread: float  # root mean square of what points are off by its covariance, in diameters
+
+
 @dataclass(frozen=True, eq=False)
 class PoseEstimate:
     """Where an object is, and what supports it."""
@@ -55,6 +67,9 @@ class PoseEstimate:
     keypoints: Array  # as the network saw them, (k, 2), px of the image; NaN where not found
     inliers: Mask  # (k,), the keypoints that support the pose
     box: Box  # the detection's, px
+    keypoint_spreads: Array | None = None  # standard deviations per axis as drawn, (k,), px
+    evidence: Evidence | None = None
+    probability: float | None = None  # that MSSD is below a tenth of the diameter; None: unknown
 
     def __post_init__(self) -> None:
         if self.camera_from_object.shape != (4, 4):

@@ -6,7 +6,7 @@ import numpy as np
 from heatpose.data.frames import Frame
 from heatpose.data.poses import FramePoses, write_poses
 from heatpose.geometry.camera import Camera
-from heatpose.types import PoseEstimate
+from heatpose.types import Evidence, PoseEstimate
 
 
 def test_everything_that_was_found_is_written(tmp_path, random_pose):
@@ -21,6 +21,9 @@ def test_everything_that_was_found_is_written(tmp_path, random_pose):
         keypoints=np.array([[1.5, 2], [np.nan, np.nan]]),
         inliers=np.array([True, False]),
         box=(1.0, 2.0, 3.0, 4.0),
+        keypoint_spreads=np.array([1.25, np.nan]),
+        evidence=Evidence(0.5, 0.75, 0.25, 1.5, 1.0, np.inf),
+        probability=0.625,
     )
     free = PoseEstimate(
         5, pose, 0.1, np.full((6, 6), np.nan), np.zeros((0, 2)), np.zeros(0, bool), (0.0, 0, 1, 1)
@@ -41,7 +44,10 @@ def test_everything_that_was_found_is_written(tmp_path, random_pose):
     assert first["box"] == [1, 2, 3, 4]
     np.testing.assert_array_equal(first["camera_from_object"], pose)
     np.testing.assert_array_equal(first["covariance"], np.eye(6))
-    assert second["covariance"] is None
+    assert first["keypoint_spreads"] == [1.25, None]
+    assert (first["evidence"]["inliers"], first["evidence"]["spread"]) == (0.75, None)
+    assert first["probability"] == 0.625
+    assert second["covariance"] is second["evidence"] is second["probability"] is None
 
 
 def test_the_challenge_wants_the_same_seconds_for_all_poses_of_an_image(random_pose):

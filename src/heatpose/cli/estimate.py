@@ -73,6 +73,10 @@ def estimate(
     known_only: Annotated[
         bool, typer.Option("--known-only", help="Pass over objects that the bundle does not know.")
     ] = False,
+    outline: Annotated[
+        bool,
+        typer.Option("--outline/--no-outline", help="Let outlines in the picture correct poses."),
+    ] = True,
     runtime: RuntimeOption = Runtime.openvino,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Processor threads.", show_default="all")
@@ -116,6 +120,7 @@ def estimate(
         threshold=threshold,
         runtime=runtime,
         threads=threads,
+        outline=outline,
     )
 
     _write(out, frames, contents, estimator, overlays=overlays, detected=not has_boxes)

@@ -52,6 +52,7 @@ def open_estimator(
     threshold: float | None,
     runtime: Runtime,
     threads: int | None,
+    outline: bool = True,
 ) -> "PoseEstimator":
     """Open the pipeline of a bundle, with a detector where boxes are not given.
 
@@ -82,6 +83,7 @@ def open_estimator(
         threads=threads,
         threshold=threshold,
         detector=foreign,
+        outline=outline,
     )
 
 

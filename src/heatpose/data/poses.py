@@ -5,14 +5,18 @@
        "camera": {"fx": ..., "fy": ..., "cx": ..., "cy": ..., "width": ..., "height": ...},
        "poses": [{"object_id": 5, "name": "can", "score": 0.93, "box": [left, top, right, bottom],
                   "camera_from_object": 4 x 4, mm, "covariance": 6 x 6, rad and mm,
-                  "keypoints": [[x, y], ...], "inliers": [true, ...]}, ...]}, ...]}
+                  "keypoints": [[x, y], ...], "keypoint_spreads": [px, ...],
+                  "inliers": [true, ...], "evidence": {"support": 0.6, ...},
+                  "probability": 0.8}, ...]}, ...]}
 
 The camera has no distortion: boxes and keypoints are px of the undistorted image. The covariance
-is that of a left perturbation, rotation vector first. What is not there is null.
+is that of a left perturbation, rotation vector first. The probability is that no point of the
+object is off by more than a tenth of its diameter; null where the bundle was not calibrated. What
+is not there is null.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +26,7 @@ from heatpose.data.bop_files import write_detections
 from heatpose.data.fields import write_json
 from heatpose.data.frames import Frame
 from heatpose.data.results import Result
+from heatpose.geometry.arrays import Array
 from heatpose.types import Detection, PoseEstimate
 
 FORMAT = 1
@@ -100,5 +105,18 @@ def _pose_record(one: PoseEstimate, names: Mapping[int, str]) -> dict[str, Any]:
         "keypoints": [
             pixel.tolist() if np.isfinite(pixel).all() else None for pixel in one.keypoints
         ],
+        "keypoint_spreads": _numbers_or_null(one.keypoint_spreads),
         "inliers": one.inliers.tolist(),
+        "evidence": None if one.evidence is None else _finite(asdict(one.evidence)),
+        "probability": one.probability,
     }
+
+
+def _numbers_or_null(values: Array | None) -> list[float | None] | None:
+    if values is None:
+        return None
+    return [value if np.isfinite(value) else None for value in values.tolist()]
+
+
+def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: value if np.isfinite(value) else None for name, value in values.items()}

@@ -171,7 +171,7 @@ def descend(sightings: Sightings, poses: Array, reach: Array | float, n_steps: i
         diagonal = np.einsum("...ii->...i", normal)
         diagonal += damping[..., None] * diagonal + 1e-9
         change = np.linalg.solve(normal, gradient[..., None])[..., 0]
-        moved = _perturbed(poses, -np.asarray(change, float))
+        moved = perturbed(poses, -np.asarray(change, float))
         new_residuals = sightings.residuals(moved)
         new_cost = _cost(new_residuals, reach)
         better = new_cost < cost
@@ -221,7 +221,7 @@ def _weights(residuals: Array, reach: Array) -> Array:
     return weights
 
 
-def _perturbed(poses: Array, change: Array) -> Array:
+def perturbed(poses: Array, change: Array) -> Array:
     """Turn objects about their origin, and move them, by (..., 6) rad and mm."""
     rotation = matrix_from_vector(change[..., :3]) @ poses[..., :3, :3]
     return make_transform(rotation, poses[..., :3, 3] + change[..., 3:])
@@ -235,6 +235,20 @@ def _covariance(sightings: Sightings, poses: Array, there: Mask) -> Array:
     weights = (_weights(residuals, reach) * there[..., None, :])[..., 0, :]
     squares = (weights * squared(residuals[..., 0, :, :])).sum(axis=-1)
     variance = squares / np.maximum(2 * weights.sum(axis=-1) - 6, 1)
+    return covariance_of(normal, variance, poses[..., 0, :, :])
+
+
+def covariance_of(normal: Array, variance: Array, poses: Array) -> Array:
+    """Return the covariances of the left perturbations of poses, (..., 6, 6), rad and mm.
+
+    Args:
+        normal: matrices of the normal equations, J^T W J, (..., 6, 6), for `perturbed`.
+        variance: of a residual of weight one, (...).
+        poses: (..., 4, 4), mm.
+
+    Returns:
+        NaN where the normal equations do not fix the pose.
+    """
     diagonal = np.einsum("...ii->...i", normal)
     scale = 1 / np.sqrt(np.maximum(diagonal, 1e-300))  # rad and mm differ by 1e3
     scales = scale[..., None] * scale[..., None, :]
@@ -245,7 +259,7 @@ def _covariance(sightings: Sightings, poses: Array, there: Mask) -> Array:
     inverse = np.linalg.inv(equal) * scales
     # Turning by w about the camera also moves the object, by w x t: v = u + t x w.
     left_from_own = np.zeros_like(normal) + np.eye(6)
-    left_from_own[..., 3:, :3] = skew(poses[..., 0, :3, 3])
+    left_from_own[..., 3:, :3] = skew(poses[..., :3, 3])
     covariance: Array = left_from_own @ inverse @ left_from_own.swapaxes(-1, -2)
     covariance *= variance[..., None, None]
     covariance[~fixed] = np.nan

@@ -1,0 +1,156 @@
+"""How likely a pose is right, from what speaks for it: learned once, on poses that can be checked.
+
+Right means that no point of the object is farther than a tenth of its diameter from where it
+should be, in the best of its symmetries (MSSD of BOP). The probability is a logistic function of
+the evidence (Platt, 1999), so that six numbers and a constant are all that is learned. How far a
+keypoint may be off is told by split conformal prediction (Vovk et al., 2005; for keypoints: Yang
+and Pavone, CVPR 2023, arXiv 2303.12246): circles whose radii are multiples of the spread of the
+heatmap's peak, so wide that the asked share of keypoints that can be checked lies inside.
+"""
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, fields
+
+import numpy as np
+from scipy.optimize import minimize
+
+from heatpose.geometry.arrays import Array, Mask
+from heatpose.geometry.rotations import skew
+from heatpose.geometry.transforms import transform_points
+from heatpose.objects.catalogue import ObjectModel
+from heatpose.solve.outline import REACHES, OutlineFit
+from heatpose.types import Evidence
+
+RIGHT = 0.1  # MSSD below which a pose is right, in diameters
+LEVELS = (0.8, 0.9, 0.95)  # shares of keypoints that regions are told for
+RIDGE = 0.01  # holds weights of evidence that says little near zero
+TERMS = tuple(field.name for field in fields(Evidence))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What turns evidence into a probability, and spreads of keypoints into regions."""
+
+    weights: tuple[float, ...]  # one for each term of the evidence, as `_terms` scales it
+    constant: float
+    radii: tuple[float, ...]  # of the regions for each of LEVELS, in spreads of a keypoint
+
+    def __post_init__(self) -> None:
+        if len(self.weights) != len(TERMS) or len(self.radii) != len(LEVELS):
+            raise ValueError(
+                f"a calibration has {len(TERMS)} weights and {len(LEVELS)} radii, "
+                f"got {len(self.weights)} and {len(self.radii)}"
+            )
+
+    def probability(self, evidence: Evidence) -> float:
+        """Return how likely a pose with this evidence is right, in [0, 1]."""
+        return float(_logistic(_terms([evidence]) @ self.weights + self.constant)[0])
+
+
+def weigh(
+    confidences: Array,
+    inliers: Mask,
+    fit: OutlineFit | None,
+    camera_from_object: Array,
+    covariance: Array,
+    model: ObjectModel,
+) -> Evidence:
+    """Gather what speaks for a pose.
+
+    Args:
+        confidences: of the keypoints, (k,).
+        inliers: which of them agree with the pose, (k,).
+        fit: of the outline; without one, the outline counts as one that says nothing.
+        camera_from_object: the pose, (4, 4), mm.
+        covariance: of its left perturbation, (6, 6), rad and mm.
+        model: the object.
+    """
+    return Evidence(
+        support=float(np.clip(confidences[inliers].sum() / len(confidences), 0, 1)),
+        inliers=float(inliers.mean()),
+        contrast=fit.contrast if fit else 0.0,
+        offset=fit.offset if fit else float(REACHES[0]),
+        open_share=fit.open_share if fit else 0.0,
+        spread=_spread(camera_from_object, covariance, model.keypoints) / model.diameter,
+    )
+
+
+def fit_calibration(
+    evidence: Sequence[Evidence], right: Mask, errors: Array, spreads: Array
+) -> Calibration:
+    """Learn a calibration from poses and keypoints whose truth is known.
+
+    Args:
+        evidence: of n poses.
+        right: which of them are, (n,).
+        errors: distances of keypoints from where they should be, (m,), px; NaN is left out.
+        spreads: of these keypoints, (m,), px; NaN is left out.
+
+    Raises:
+        ValueError: all poses are right, or none is.
+    """
+    if right.all() or not right.any():
+        raise ValueError(
+            f"{np.count_nonzero(right)} of {len(right)} poses are right: nothing to learn"
+        )
+    terms = _terms(evidence)
+    middle, scale = terms.mean(axis=0), terms.std(axis=0) + 1e-9
+    rows = np.column_stack([(terms - middle) / scale, np.ones(len(terms))])
+    signs = np.where(right, 1.0, -1.0)
+
+    def loss(weights: Array) -> tuple[float, Array]:
+        margins = signs * (rows @ weights)
+        slope = -(signs * _logistic(-margins)) @ rows / len(rows)
+        held = np.append(weights[:-1], 0.0)  # the constant is free
+        return np.logaddexp(0, -margins).mean() + RIDGE * held @ held, slope + 2 * RIDGE * held
+
+    found = minimize(loss, np.zeros(rows.shape[1]), jac=True, method="BFGS").x
+    weights = found[:-1] / scale
+    return Calibration(
+        weights=tuple(weights.tolist()),
+        constant=float(found[-1] - weights @ middle),
+        radii=tuple(conformal_radius(errors, spreads, level) for level in LEVELS),
+    )
+
+
+def conformal_radius(errors: Array, spreads: Array, level: float) -> float:
+    """Return the multiple of its spread within which a keypoint lies with a probability.
+
+    The ceil((n + 1) level)-th smallest of n ratios: a further keypoint drawn like these has a
+    smaller one with at least that probability, whatever their distribution.
+
+    Args:
+        errors: distances from the truth, (n,), px; NaN is left out.
+        spreads: of the peaks, (n,), px; NaN is left out.
+        level: the probability, in (0, 1).
+    """
+    ratios = errors / spreads
+    ratios = np.sort(ratios[np.isfinite(ratios)])
+    if not len(ratios):
+        raise ValueError("there is no keypoint to learn from")
+    rank = int(np.ceil((len(ratios) + 1) * level))
+    return float(ratios[min(rank, len(ratios)) - 1])
+
+
+def _terms(evidence: Sequence[Evidence]) -> Array:
+    """Return the evidence on scales on which it adds up, (n, 6): ratios as their logarithms."""
+    support, inliers, contrast, offset, open_share, spread = np.array(
+        [astuple(one) for one in evidence], float
+    ).T
+    spread = np.where(np.isfinite(spread), np.clip(spread, 1e-4, 10.0), 10.0)
+    logs = np.log(support + 1e-3), np.log(offset + 0.1), np.log(spread)
+    return np.stack([logs[0], inliers, contrast, logs[1], open_share, logs[2]], axis=1)
+
+
+def _spread(camera_from_object: Array, covariance: Array, points: Array) -> float:
+    """Return how far points (k, 3), mm, of an object are off, root mean square, mm."""
+    seen = transform_points(camera_from_object, points)
+    # A left perturbation (w, v) moves a point x by w x x + v.
+    slopes = np.concatenate([-skew(seen), np.tile(np.eye(3), (len(seen), 1, 1))], axis=2)
+    variances = np.einsum("kij,jl,kil->k", slopes, covariance, slopes)
+    return float(np.sqrt(max(variances.mean(), 0.0))) if np.isfinite(variances).all() else np.inf
+
+
+def _logistic(x: Array) -> Array:
+    values: Array = 1 / (1 + np.exp(-np.clip(x, -60, 60)))
+    return values

@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+
+from heatpose.geometry.transforms import make_transform
+from heatpose.objects.catalogue import ObjectModel
+from heatpose.solve.outline import OutlineFit
+from heatpose.solve.probability import (
+    LEVELS,
+    Calibration,
+    conformal_radius,
+    fit_calibration,
+    weigh,
+)
+from heatpose.types import Evidence
+
+CLEAR = Evidence(0.8, 1.0, 0.9, 0.3, 1.0, 0.01)
+VAGUE = Evidence(0.1, 0.3, 0.1, 5.0, 0.4, 0.5)
+
+
+@pytest.fixture
+def model(cube, cube_mesh):
+    return ObjectModel(1, "cube", cube_mesh, cube, np.eye(4)[None], 100.0)
+
+
+def drawn(rng, count):
+    """Evidence, and poses that are right as often as a known function of it says."""
+    rows = rng.uniform([0.05, 0.2, 0, 0.1, 0.3, 0.005], [0.9, 1, 1, 6, 1, 0.4], (count, 6))
+    truth = 1 / (1 + np.exp(-(4 * rows[:, 2] - 1.5 * np.log(rows[:, 5]) - 7)))
+    return [Evidence(*row) for row in rows.tolist()], truth, rng.random(count) < truth
+
+
+def test_probabilities_are_those_that_poses_were_drawn_with(rng):
+    evidence, _, right = drawn(rng, 3000)
+    calibration = fit_calibration(evidence, right, np.ones(9), np.ones(9))
+    fresh, truth, _ = drawn(rng, 500)
+    found = np.array([calibration.probability(one) for one in fresh])
+    assert np.abs(found - truth).mean() < 0.04
+    assert calibration.probability(CLEAR) > 0.9
+    assert calibration.probability(VAGUE) < 0.1
+
+
+def test_evidence_without_bounds_is_no_pose_to_trust(rng):
+    """A covariance that nothing fixes, no confidence at all."""
+    evidence, _, right = drawn(rng, 500)
+    calibration = fit_calibration(evidence, right, np.ones(9), np.ones(9))
+    lost = Evidence(0.0, 0.2, 0.0, 10.0, 0.0, np.inf)
+    assert 0 <= calibration.probability(lost) < 0.01
+
+
+def test_nothing_is_learned_where_all_poses_are_alike(rng):
+    evidence, _, right = drawn(rng, 20)
+    with pytest.raises(ValueError, match="20 of 20 poses are right"):
+        fit_calibration(evidence, right | True, np.ones(9), np.ones(9))
+
+
+def test_the_radius_by_hand():
+    """Of the ratios 1 ... 9 the ceil(10 * 0.8) = 8th; of spread 2, half as many."""
+    errors = np.arange(1.0, 10)
+    assert conformal_radius(errors, np.ones(9), 0.8) == 8
+    assert conformal_radius(errors, np.full(9, 2.0), 0.8) == 4
+    assert conformal_radius(np.append(errors, np.nan), np.ones(10), 0.8) == 8
+    with pytest.raises(ValueError, match="no keypoint"):
+        conformal_radius(np.full(3, np.nan), np.ones(3), 0.8)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_regions_cover_what_they_promise(rng, level):
+    """Whatever the distribution: here one with wide tails, and spreads that say little."""
+    spreads = rng.uniform(1, 3, 20000)
+    errors = np.abs(rng.standard_t(2, 20000)) * rng.uniform(0.5, 4, 20000)
+    radius = conformal_radius(errors[:10000], spreads[:10000], level)
+    covered = (errors[10000:] <= radius * spreads[10000:]).mean()
+    assert covered == pytest.approx(level, abs=0.015)
+
+
+def test_evidence_by_hand(model):
+    """A shift of 3 mm in each axis: sqrt(27) mm of 100; two of eight keypoints disagree."""
+    covariance = np.zeros((6, 6))
+    covariance[3:, 3:] = 9 * np.eye(3)
+    pose = make_transform(np.eye(3), np.array([0.0, 0, 500]))
+    inliers = np.arange(8) >= 2
+    fit = OutlineFit(pose, covariance, contrast=0.7, offset=0.5, open_share=0.9)
+    found = weigh(np.full(8, 0.4), inliers, fit, pose, covariance, model)
+    assert found.support == pytest.approx(0.3)
+    assert found.inliers == 0.75
+    assert (found.contrast, found.offset, found.open_share) == (0.7, 0.5, 0.9)
+    assert found.spread == pytest.approx(np.sqrt(27) / 100)
+
+
+def test_turns_about_the_camera_move_far_objects(model):
+    """0.01 rad about the camera's y axis at 500 mm: about 5 mm, of 100."""
+    covariance = np.zeros((6, 6))
+    covariance[1, 1] = 0.01**2
+    pose = make_transform(np.eye(3), np.array([0.0, 0, 500]))
+    found = weigh(np.ones(8), np.full(8, True), None, pose, covariance, model)
+    assert found.spread == pytest.approx(0.05, rel=0.02)
+    assert (found.contrast, found.open_share) == (0.0, 0.0)
+
+
+def test_what_a_calibration_holds_is_checked():
+    with pytest.raises(ValueError, match="6 weights and 3 radii, got 2 and 3"):
+        Calibration((1.0, 2.0), 0.0, (1.0, 2.0, 3.0))
