@@ -13,6 +13,7 @@ from heatpose.objects.catalogue import ObjectModel
 from heatpose.runtime.bundle import Bundle, BundledDetector, read_bundle, write_bundle
 from heatpose.runtime.bundle_files import write_files
 from heatpose.runtime.bundle_record import CropSettings, DetectorSettings, Provenance, sha256
+from heatpose.solve.probability import Calibration
 
 
 @pytest.fixture
@@ -148,6 +149,13 @@ def test_wrong_settings_of_a_detector_are_explained(bundle, detector, tmp_path, 
         read_bundle(tmp_path / "toys")
 
 
+@pytest.mark.parametrize("name", ["toys", "toys.heatpose"])
+def test_a_calibration_comes_back(bundle, tmp_path, name):
+    calibration = Calibration((1.5, 0, -2, 0, 0, 1e-9), -0.25, (1.0, 2.0, 4.5))
+    write_bundle(tmp_path / name, replace(bundle, calibration=calibration))
+    assert read_bundle(tmp_path / name).calibration == calibration
+
+
 def test_a_bundle_leaves_nothing_beside_it(written):
     read_bundle(written)
     assert [path.name for path in written.parent.iterdir()] == [written.name]
@@ -239,7 +247,7 @@ def test_an_archive_of_other_things_is_no_bundle(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda r: r.update(format=3), "format 3, newer than the 2"),
+        (lambda r: r.update(format=4), "format 4, newer than the 3"),
         (lambda r: r["crop"].update(size=100), "crop.size"),
         (lambda r: r.pop("name"), "name: Field required"),
         (lambda r: r.update(extra=1), "extra"),

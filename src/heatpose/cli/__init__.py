@@ -9,7 +9,17 @@ from typing import Annotated
 import typer
 
 import heatpose
-from heatpose.cli import bench, create, demo, estimate, export, synth, train, train_detector
+from heatpose.cli import (
+    bench,
+    calibrate,
+    create,
+    demo,
+    estimate,
+    export,
+    synth,
+    train,
+    train_detector,
+)
 from heatpose.cli import eval as eval_
 from heatpose.cli import object as object_
 from heatpose.cli.failures import explained
@@ -60,6 +70,7 @@ train_app.command("detector")(explained(train_detector.detector))
 app.command("synth")(explained(synth.synth))
 app.command("create")(explained(create.create))
 app.command("export")(explained(export.export))
+app.command("calibrate")(explained(calibrate.calibrate))
 app.command("estimate")(explained(estimate.estimate))
 app.command("eval")(explained(eval_.evaluate))
 app.command("bench")(explained(bench.bench))

@@ -11,7 +11,7 @@ NAME.heatpose is the folder zipped. It holds
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from heatpose.errors import BundleError, DataError
@@ -23,6 +23,7 @@ from heatpose.runtime.bundle_record import (
     DETECTOR,
     NETWORK,
     BundleRecord,
+    CalibrationRecord,
     CropSettings,
     DetectorSettings,
     ObjectRecord,
@@ -31,6 +32,7 @@ from heatpose.runtime.bundle_record import (
     encode_record,
     sha256,
 )
+from heatpose.solve.probability import Calibration
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +57,7 @@ class Bundle:
     provenance: Provenance
     card: str  # Markdown
     detector: BundledDetector | None = None
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         counts = {len(one.keypoints) for one in self.objects}
@@ -102,6 +105,7 @@ def read_bundle(path: Path) -> Bundle:
             provenance=record.provenance,
             card=files[CARD].decode(),
             detector=BundledDetector(files[DETECTOR], record.detector) if record.detector else None,
+            calibration=_decode_calibration(record),
         )
     except (DataError, ValueError) as error:
         raise BundleError(f"{path} cannot be used: {error}") from error
@@ -127,10 +131,22 @@ def _encode(bundle: Bundle) -> dict[str, bytes]:
         ],
         crop=bundle.crop,
         detector=bundle.detector.settings if bundle.detector else None,
+        calibration=(
+            CalibrationRecord.model_validate(asdict(bundle.calibration))
+            if bundle.calibration
+            else None
+        ),
         provenance=bundle.provenance,
         files={name: sha256(content) for name, content in files.items()},
     )
     return {RECORD: encode_record(record), **files}
+
+
+def _decode_calibration(record: BundleRecord) -> Calibration | None:
+    if record.calibration is None:
+        return None
+    stored = record.calibration
+    return Calibration(tuple(stored.weights), stored.constant, tuple(stored.radii))
 
 
 def _decode_objects(record: BundleRecord, files: Mapping[str, bytes]) -> tuple[ObjectModel, ...]:

@@ -12,8 +12,10 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from heatpose.errors import BundleError
+from heatpose.solve.probability import LEVELS, TERMS
 
-FORMAT = 2  # of bundle.json; a reader refuses a newer one. Format 1 knew no detector
+# Of bundle.json; a reader refuses a newer one. Format 1 knew no detector, 2 no calibration.
+FORMAT = 3
 NO_CHECKSUM = "0" * 64
 NETWORK, CARD = "keypoints.onnx", "card.md"  # every bundle has these
 DETECTOR = "detector.onnx"  # and some have this
@@ -84,6 +86,14 @@ class DetectorSettings(_Record):
         return self
 
 
+class CalibrationRecord(_Record):
+    """What turns evidence for poses into probabilities (`heatpose.solve.probability`)."""
+
+    weights: list[float] = Field(min_length=len(TERMS), max_length=len(TERMS))
+    constant: float
+    radii: list[float] = Field(min_length=len(LEVELS), max_length=len(LEVELS))
+
+
 class BundleRecord(_Record):
     """The whole bundle.json."""
 
@@ -93,6 +103,7 @@ class BundleRecord(_Record):
     objects: list[ObjectRecord] = Field(min_length=1)
     crop: CropSettings
     detector: DetectorSettings | None = None  # None where boxes must come from elsewhere
+    calibration: CalibrationRecord | None = None  # None where probabilities are not known
     provenance: Provenance
     files: dict[FileName, Digest]  # SHA-256 of every other file
 

@@ -1,0 +1,111 @@
+"""``heatpose calibrate``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from heatpose.cli.estimator import Runtime, RuntimeOption
+from heatpose.errors import OptionError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from heatpose.evaluate.reliability import Reliability
+
+
+def calibrate(
+    bundle: Annotated[Path, typer.Argument(help="Bundle whose probabilities are meant.")],
+    dataset: Annotated[
+        Path, typer.Option(help="BOP data set with ground truth that it was not trained on.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Bundle to write; without it the bundle's own calibration is checked."),
+    ] = None,
+    split: Annotated[str, typer.Option(help="Folder of the scenes.")] = "test",
+    targets: Annotated[
+        str | None,
+        typer.Option(help="Name of the targets file.", show_default="SPLIT_targets_bop19.json"),
+    ] = None,
+    boxes: Annotated[
+        Path | None, typer.Option(help="Where objects are; by default the bundle's detector says.")
+    ] = None,
+    true_boxes: Annotated[
+        bool, typer.Option("--true-boxes", help="Take the boxes of the ground truth.")
+    ] = False,
+    runtime: RuntimeOption = Runtime.openvino,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Processor threads.", show_default="all")
+    ] = None,
+) -> None:
+    """Learn how likely a bundle's poses are right, or check what it says of that.
+
+    Poses are estimated in images whose truth is known. What is learned from every other scene (or
+    image, where there is one scene) is checked on the others, and learned again from all. Without
+    --out nothing is learned: the bundle's own calibration is held against the truth.
+    """
+    from dataclasses import replace
+
+    from rich.console import Console
+    from rich.progress import track
+
+    from heatpose.cli.estimator import TARGETS_THRESHOLD, open_estimator
+    from heatpose.data.bop import BopDataset
+    from heatpose.data.frames import frames_of_targets, with_true_boxes
+    from heatpose.evaluate.reliability import check, described, known_poses, learn_and_check
+    from heatpose.runtime.bundle import read_bundle, write_bundle
+
+    if true_boxes and boxes is not None:
+        raise OptionError("--boxes and --true-boxes exclude each other")
+    contents = read_bundle(bundle)
+    if out is None and contents.calibration is None:
+        raise OptionError(f"{bundle} has no calibration to check: learn one with --out")
+    data = BopDataset(dataset, split, targets)
+    known = [one.object_id for one in contents.objects]
+    frames = frames_of_targets(data, boxes, known, known_only=True)
+    if true_boxes:
+        frames = with_true_boxes(frames, data)
+    has_boxes = true_boxes or boxes is not None
+    estimator = open_estimator(
+        contents,
+        has_boxes=has_boxes,
+        detector=None,
+        detector_objects=None,
+        threshold=None if has_boxes else TARGETS_THRESHOLD,
+        runtime=runtime,
+        threads=threads,
+    )
+    screen = Console(stderr=True)
+    poses = known_poses(
+        estimator,
+        frames,
+        data,
+        lambda todo: track(
+            todo, "estimating", console=screen, transient=True, disable=not screen.is_terminal
+        ),
+    )
+    if out is None:
+        assert contents.calibration is not None
+        found = check(contents.calibration, poses)
+    else:
+        calibration, found = learn_and_check(poses)
+        write_bundle(out, replace(contents, calibration=calibration))
+    Console().print(_table(found))
+    typer.echo(described(found))
+    if out is not None:
+        typer.echo(f"calibrated on {len(poses.right)} poses: {out}")
+
+
+def _table(found: "Reliability") -> "Table":
+    """Return what probabilities promise beside what came true."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("poses", "probability", "right", ""):
+        table.add_column(heading, justify="left" if heading == "" else "right", no_wrap=True)
+    for one in found.bins:
+        bar = "█" * round(20 * one.right)
+        table.add_row(str(one.count), f"{one.probability:.2f}", f"{one.right:.2f}", bar)
+    return table

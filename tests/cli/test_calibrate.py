@@ -1,0 +1,89 @@
+"""heatpose calibrate, as a user calls it."""
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from heatpose.cli import app
+from heatpose.data.bop import FrameCamera, GroundTruth, Target, write_detections
+from heatpose.data.bop_files import (
+    write_models_info,
+    write_scene_camera,
+    write_scene_gt,
+    write_targets,
+)
+from heatpose.data.images import write_image
+from heatpose.geometry.transforms import make_transform
+from heatpose.objects.mesh import write_mesh
+from heatpose.runtime.bundle import read_bundle
+from heatpose.types import Detection
+
+CAMERA = np.array([[300.0, 0, 79.5], [0, 300, 59.5], [0, 0, 1]])
+
+
+@pytest.fixture
+def known(toys, cube_mesh):
+    """Eight images; the toy network finds the pose that is true in images 0, 1, 4 and 5."""
+    root = toys.folder / "known"
+    scene = root / "test" / "000001"
+    (scene / "rgb").mkdir(parents=True)
+    (root / "models").mkdir()
+    elsewhere = make_transform(np.eye(3), [0.0, 0, 30]) @ toys.pose
+    for i in range(8):
+        write_image(scene / "rgb" / f"{i:06d}.png", np.full((120, 160, 3), 90, np.uint8))
+    write_scene_camera(scene / "scene_camera.json", {i: FrameCamera(CAMERA) for i in range(8)})
+    truth = {i: [GroundTruth(7, elsewhere if i & 2 else toys.pose)] for i in range(8)}
+    write_scene_gt(scene / "scene_gt.json", truth)
+    write_targets(root / "test_targets_bop19.json", [Target(1, i, 7) for i in range(8)])
+    write_models_info(root / "models" / "models_info.json", {7: {"diameter": 138.6}})
+    write_mesh(root / "models" / "obj_000007.ply", cube_mesh)
+    found = {(1, i): [Detection(7, toys.box, 0.9)] for i in range(8)}
+    write_detections(root / "boxes.json", found)
+    return root
+
+
+def calibrate(toys, known, *arguments):
+    fixed = ["--dataset", known, "--boxes", known / "boxes.json"]
+    return CliRunner().invoke(app, ["calibrate", *map(str, [toys.bundle, *fixed, *arguments])])
+
+
+def test_a_bundle_learns_probabilities_and_keeps_all_else(toys, known):
+    out = toys.folder / "sure.heatpose"
+    result = calibrate(toys, known, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert "2 of 4 poses right; expected calibration error" in result.stdout
+    assert result.stdout.endswith(f"calibrated on 8 poses: {out}\n")
+    before, after = read_bundle(toys.bundle), read_bundle(out)
+    assert before.calibration is None and len(after.calibration.weights) == 6
+    assert (after.network, after.card, after.name) == (before.network, before.card, before.name)
+
+    arguments = ["estimate", toys.images, "--camera", toys.folder / "camera.json"]
+    arguments += ["--bundle", out, "--boxes", toys.folder / "boxes.json"]
+    arguments += ["--out", toys.folder / "out"]
+    assert CliRunner().invoke(app, list(map(str, arguments))).exit_code == 0
+    assert '"probability": 0.' in (toys.folder / "out" / "poses.json").read_text()
+
+
+def test_what_a_bundle_says_is_checked_and_nothing_is_written(toys, known):
+    out = toys.folder / "sure.heatpose"
+    calibrate(toys, known, "--out", out)
+    there = sorted(toys.folder.iterdir())
+    fixed = ["--dataset", known, "--boxes", known / "boxes.json"]
+    result = CliRunner().invoke(app, ["calibrate", *map(str, [out, *fixed])])
+    assert result.exit_code == 0, result.output
+    assert "4 of 8 poses right" in result.stdout and "calibrated on" not in result.stdout
+    assert sorted(toys.folder.iterdir()) == there
+
+
+def test_mistakes_are_one_line(toys, known):
+    result = calibrate(toys, known)
+    assert result.exit_code == 1
+    assert "has no calibration to check: learn one with --out" in result.stderr
+    result = calibrate(toys, known, "--true-boxes")
+    assert "--boxes and --true-boxes exclude each other" in result.stderr
+    right = {i: [GroundTruth(7, toys.pose)] for i in range(8)}
+    write_scene_gt(known / "test" / "000001" / "scene_gt.json", right)
+    result = calibrate(toys, known, "--out", toys.folder / "sure.heatpose")
+    assert result.exit_code == 1
+    assert "cannot calibrate: 4 of 4 poses are right" in result.stderr
+    assert not (toys.folder / "sure.heatpose").exists()
