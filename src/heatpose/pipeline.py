@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from heatpose.data.boxes import without_doubles
 from heatpose.data.crops import crop_around
 from heatpose.data.images import undistort, undistort_box
 from heatpose.errors import UnknownObjectError
 from heatpose.geometry.arrays import Array, Image
-from heatpose.geometry.boxes import intersection_over_union
 from heatpose.geometry.camera import Camera
 from heatpose.model.heatmaps import SIGMA, Keypoints, decode, keypoints_in_crop
 from heatpose.objects.catalogue import ObjectModel
@@ -30,7 +30,6 @@ STAGES = ("detect", "crop", "network", "decode", "solve", "outline")
 
 # Largest reprojection error of an inlier over the side of the crop: 2.5 heatmap pixels of 64.
 MAX_ERROR = 10 / 256
-DOUBLE = 0.7  # overlap (IoU) of two boxes of one object from which on they are of one instance
 
 
 def _untimed(stage: str) -> AbstractContextManager[object]:
@@ -189,7 +188,7 @@ class PoseEstimator:
             raise ValueError("detections must be given where there is no detector")
         with self.timed("detect"):
             found = self.detector(observation)
-        return _without_doubles([one for one in found if one.object_id in self.objects])
+        return without_doubles([one for one in found if one.object_id in self.objects])
 
     def _check_known(self, detections: Sequence[Detection]) -> None:
         for found in detections:
@@ -293,16 +292,6 @@ class PoseEstimator:
 
     def _indices(self, detections: Sequence[Detection]) -> NDArray[np.int64]:
         return np.array([self._index[found.object_id] for found in detections], np.int64)
-
-
-def _without_doubles(found: Sequence[Detection]) -> list[Detection]:
-    """Keep each detection that does not lie on a better one of the same object, best first."""
-    kept: list[Detection] = []
-    for one in sorted(found, key=lambda detection: -detection.score):
-        rivals = np.array([other.box for other in kept if other.object_id == one.object_id])
-        if not len(rivals) or intersection_over_union(np.array([one.box]), rivals).max() < DOUBLE:
-            kept.append(one)
-    return kept
 
 
 def _undistorted(found: Detection, camera: Camera) -> Detection:

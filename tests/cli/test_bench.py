@@ -4,7 +4,7 @@ from typer.testing import CliRunner
 
 from heatpose.cli import app
 
-STAGES = ["read", "crop", "network", "decode", "solve", "total"]
+STAGES = ["read", "crop", "network", "decode", "solve", "outline", "total"]
 
 
 def bench(toys, *arguments, boxes=True):

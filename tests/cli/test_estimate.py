@@ -61,7 +61,7 @@ def test_the_poses_in_images_are_found_written_and_drawn(toys):
 def test_each_target_of_a_dataset_takes_its_best_box(toys):
     result = on_dataset(toys, "--no-overlays")
     assert result.exit_code == 0, result.output
-    assert result.stdout.startswith("1 poses of 1 boxes in 2 images: ")
+    assert result.stdout.startswith("1 poses of 2 boxes in 2 images: ")
     assert left_behind(toys) == ["poses.json", "results.csv"]
     [found] = read_results(toys.folder / "out" / "results.csv")
     assert (found.scene_id, found.image_id, found.object_id) == (2, 4, 7)
@@ -203,10 +203,10 @@ def test_the_threshold_is_the_bundles_unless_told_otherwise(toys):
 
 
 def test_targets_take_the_best_detections_however_unsure(toys):
-    """One instance of object 7 is asked for: the better detection is posed, both are written."""
+    """One instance of object 7 is asked for: both detections are posed, the better pose stays."""
     toys.add_detector((1, (0, 0, 9, 9), 0.02), (1, toys.box, 0.03), (0, toys.box, 0.9))
     result = on_dataset(toys, boxes=None)
-    assert result.stdout.startswith("2 poses of 2 boxes in 2 images"), result.output
+    assert result.stdout.startswith("2 poses of 4 boxes in 2 images"), result.output
     for found in read_results(toys.folder / "out" / "results.csv"):
         assert found.score == pytest.approx(0.03, rel=0.1)
         np.testing.assert_allclose(found.camera_from_object, toys.pose, atol=0.3)
@@ -215,6 +215,11 @@ def test_targets_take_the_best_detections_however_unsure(toys):
         (2, 4): pytest.approx([0.03, 0.02]),
         (2, 9): pytest.approx([0.03, 0.02]),
     }
+
+
+def test_one_candidate_is_the_best_detection(toys):
+    result = on_dataset(toys, "--no-overlays", "--candidates", "1")
+    assert result.stdout.startswith("1 poses of 1 boxes in 2 images: ")
 
 
 def test_any_onnx_detector_can_be_plugged_in(toys):

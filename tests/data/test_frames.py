@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from heatpose.data.frames import frames_of_images, frames_of_targets
 from heatpose.data.images import write_image
 from heatpose.errors import DataError, UnknownObjectError
 from heatpose.geometry.camera import Camera
-from heatpose.types import Detection
+from heatpose.types import Detection, Evidence, PoseEstimate
 
 CAMERA = Camera(fx=100.0, fy=100, cx=20, cy=15, width=40, height=30)
 BOX = (5.0, 6.0, 25.0, 20.0)
@@ -153,3 +154,33 @@ def test_targets_choose_from_what_is_found_as_from_a_file(dataset, tmp_path):
     assert [f.detections for f in asked] == [None, None]
     for one, other in zip(given, asked, strict=True):
         assert other.choose(found[other.ids]) == list(one.detections)
+
+
+def posed(object_id, score, support):
+    return PoseEstimate(
+        object_id=object_id,
+        camera_from_object=np.eye(4),
+        score=score,
+        covariance=np.eye(6),
+        keypoints=np.zeros((1, 2)),
+        inliers=np.full(1, True),
+        box=BOX,
+        evidence=Evidence(support, 1.0, 0.5, 1.0, 1.0, 0.1),
+    )
+
+
+def test_candidates_are_several_boxes_for_each_instance_but_no_doubles(dataset):
+    """Object 5 is wanted twice in image 12; of four boxes two cover each other."""
+    *_, frame = frames_of_targets(dataset, None, {5, 9}, candidates=2)
+    found = [moved(5, 0.9), moved(5, 0.8, 0.5), moved(5, 0.5, 12), moved(5, 0.4, 24)]
+    assert [d.score for d in frame.choose(found)] == [0.9, 0.5, 0.4]
+    assert frame.wanted[5] == 2
+
+
+def test_of_candidates_those_stay_that_keypoints_agree_with(dataset):
+    """Scores 0.3, 0.2, 0.1 times support 0.1, 0.5, 0.8; all of a frame without targets."""
+    frame, _ = frames_of_targets(dataset, None, {5}, known_only=True)
+    poses = [posed(5, 0.3, 0.1), posed(5, 0.2, 0.5), posed(5, 0.1, 0.8), posed(9, 1.0, 1.0)]
+    assert frame.wanted == {5: 1}
+    assert frame.choose_poses(poses) == [poses[1]]
+    assert replace(frame, wanted=None).choose_poses(poses) == [poses[i] for i in (3, 1, 2, 0)]

@@ -47,7 +47,7 @@ def test_stages_take_what_they_take(frames, cube_mesh):
     untimed, threads = estimator.timed, cv2.getNumThreads()
     latency = measure(estimator, frames, threads=1)
     stages = latency.stages
-    assert list(stages) == ["read", "crop", "network", "decode", "solve", "total"]
+    assert list(stages) == ["read", "crop", "network", "decode", "solve", "outline", "total"]
     assert stages["network"].median >= 20
     assert stages["total"].median >= stages["network"].median
     assert stages["crop"].p90 < 20

@@ -52,7 +52,7 @@ def calibrate(
 
     from heatpose.cli.estimator import TARGETS_THRESHOLD, open_estimator
     from heatpose.data.bop import BopDataset
-    from heatpose.data.frames import frames_of_targets, with_true_boxes
+    from heatpose.data.frames import CANDIDATES, frames_of_targets, with_true_boxes
     from heatpose.evaluate.reliability import check, described, known_poses, learn_and_check
     from heatpose.runtime.bundle import read_bundle, write_bundle
 
@@ -63,7 +63,7 @@ def calibrate(
         raise OptionError(f"{bundle} has no calibration to check: learn one with --out")
     data = BopDataset(dataset, split, targets)
     known = [one.object_id for one in contents.objects]
-    frames = frames_of_targets(data, boxes, known, known_only=True)
+    frames = frames_of_targets(data, boxes, known, known_only=True, candidates=CANDIDATES)
     if true_boxes:
         frames = with_true_boxes(frames, data)
     has_boxes = true_boxes or boxes is not None

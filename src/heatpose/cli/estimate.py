@@ -73,6 +73,12 @@ def estimate(
     known_only: Annotated[
         bool, typer.Option("--known-only", help="Pass over objects that the bundle does not know.")
     ] = False,
+    candidates: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Boxes looked into for each target of a data set; one pose stays."
+        ),
+    ] = 3,
     outline: Annotated[
         bool,
         typer.Option("--outline/--no-outline", help="Let outlines in the picture correct poses."),
@@ -89,8 +95,9 @@ def estimate(
     with a picture for each image: model outline, axes (x red, y green, z blue), keypoints (green
     dots agree with the pose, red crosses do not), name and score.
 
-    The detections' threshold is by default the bundle's, and 0.01 with a data set: each target
-    takes the best detections of its object, as many as it has instances.
+    The detections' threshold is by default the bundle's, and 0.01 with a data set: for each target
+    the best detections of its object are looked into, and the poses that keypoints agree with best
+    are kept, as many as there are instances.
     """
     from heatpose.data.bop import BopDataset
     from heatpose.data.frames import frames_of_images, frames_of_targets, with_true_boxes
@@ -102,7 +109,7 @@ def estimate(
     known = [one.object_id for one in contents.objects]
     if dataset is not None and not images and camera is None:
         data = BopDataset(dataset, split, targets)
-        frames = frames_of_targets(data, boxes, known, known_only=known_only)
+        frames = frames_of_targets(data, boxes, known, known_only=known_only, candidates=candidates)
         if true_boxes:
             frames = with_true_boxes(frames, data)
     elif images and camera is not None and dataset is None:
@@ -193,7 +200,7 @@ def _poses_in(
     detections = tuple(estimator.detect(observation)) if given is None else given
     detected = time.perf_counter()
     boxes = tuple(frame.choose(detections))
-    estimates = tuple(estimator(observation, boxes))
+    estimates = tuple(frame.choose_poses(estimator(observation, boxes)))
     end = time.perf_counter()
     return FramePoses(frame, estimates, end - start, boxes, detections, detected - start)
 

@@ -10,7 +10,7 @@ import numpy as np
 from rich.progress import track
 
 from heatpose.data.bop import BopDataset, Result
-from heatpose.data.frames import Frame, frames_of_targets
+from heatpose.data.frames import CANDIDATES, Frame, frames_of_targets
 from heatpose.data.images import write_image
 from heatpose.draw.overlay import Overlay
 from heatpose.evaluate.detections import evaluate_detections
@@ -51,7 +51,8 @@ def evaluate_bundle(path: Path, dataset: BopDataset, pictures: Path) -> dict[str
     """
     bundle = read_bundle(path)
     estimator = PoseEstimator.from_bundle(bundle, threshold=LEAST_SCORE)
-    frames = frames_of_targets(dataset, None, list(estimator.objects), known_only=True)
+    known = list(estimator.objects)
+    frames = frames_of_targets(dataset, None, known, known_only=True, candidates=CANDIDATES)
     estimator(frames[0].read())  # the first call of a runtime sets things up
     seen = [_look(estimator, frame) for frame in track(frames, "estimating", transient=True)]
     results = [
@@ -77,7 +78,7 @@ def _look(estimator: PoseEstimator, frame: Frame) -> _Seen:
     observation = frame.read()
     start = time.perf_counter()
     detections = estimator.detect(observation)
-    estimates = estimator(observation, frame.choose(detections))
+    estimates = frame.choose_poses(estimator(observation, frame.choose(detections)))
     return _Seen(detections, estimates, time.perf_counter() - start)
 
 

@@ -14,10 +14,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from heatpose.data.bop_files import read_detections
 from heatpose.data.fields import Record, read_json, records_in
 from heatpose.errors import DataError
+from heatpose.geometry.boxes import intersection_over_union
 from heatpose.types import Detection
+
+DOUBLE = 0.7  # overlap (IoU) of two boxes of one object from which on they are of one instance
+
+
+def without_doubles(found: Sequence[Detection]) -> list[Detection]:
+    """Keep each detection that does not lie on a better one of the same object, best first."""
+    kept: list[Detection] = []
+    for one in sorted(found, key=lambda detection: -detection.score):
+        rivals = np.array([other.box for other in kept if other.object_id == one.object_id])
+        if not len(rivals) or intersection_over_union(np.array([one.box]), rivals).max() < DOUBLE:
+            kept.append(one)
+    return kept
 
 
 def read_boxes(path: Path, images: Sequence[Path]) -> dict[Path, list[Detection]]:

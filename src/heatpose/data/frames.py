@@ -7,11 +7,13 @@ from pathlib import Path
 
 from heatpose.data.bop import BopDataset, read_camera
 from heatpose.data.bop_files import read_detections
-from heatpose.data.boxes import read_boxes, scene_and_number
+from heatpose.data.boxes import read_boxes, scene_and_number, without_doubles
 from heatpose.data.images import IMAGE_ENDINGS, image_size, read_image
 from heatpose.errors import DataError, UnknownObjectError
 from heatpose.geometry.camera import Camera
-from heatpose.types import Detection, Observation
+from heatpose.types import Detection, Observation, PoseEstimate
+
+CANDIDATES = 3  # detections worth looking into for each instance of a target
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class Frame:
     scene_id: int  # as BOP results files number images
     image_id: int
     wanted: Mapping[int, int] | None = None  # instances by object id; None: all that are there
+    candidates: int = 1  # boxes that are looked into for each instance that is wanted
 
     @property
     def ids(self) -> tuple[int, int]:
@@ -46,14 +49,34 @@ class Frame:
         return Observation(image, self.camera)
 
     def choose(self, found: Iterable[Detection]) -> list[Detection]:
-        """Return the best detections of each object, as many as are wanted of it."""
+        """Return the best detections of each object: candidates for as many as are wanted of it."""
         best = sorted(found, key=lambda one: one.score, reverse=True)
         if self.wanted is None:
             return best
+        if self.candidates > 1:
+            best = without_doubles(best)
         chosen: list[Detection] = []
+        for object_id, instances in self.wanted.items():
+            count = instances * self.candidates
+            chosen += [one for one in best if one.object_id == object_id][:count]
+        return chosen
+
+    def choose_poses(self, estimates: Iterable[PoseEstimate]) -> list[PoseEstimate]:
+        """Return the best poses of each object, as many as are wanted of it.
+
+        The agreement of keypoints counts twice here, as it knows an object better than a detector.
+        """
+        best = sorted(estimates, key=lambda one: one.score * _support(one), reverse=True)
+        if self.wanted is None:
+            return best
+        chosen: list[PoseEstimate] = []
         for object_id, instances in self.wanted.items():
             chosen += [one for one in best if one.object_id == object_id][:instances]
         return chosen
+
+
+def _support(estimate: PoseEstimate) -> float:
+    return 1.0 if estimate.evidence is None else estimate.evidence.support
 
 
 def frames_of_images(
@@ -100,11 +123,12 @@ def frames_of_targets(
     known: Collection[int],
     *,
     known_only: bool = False,
+    candidates: int = 1,
 ) -> list[Frame]:
     """Look at the images that a BOP data set has targets in.
 
     Each target takes the best of the detections of its object in its image, as many as it has
-    instances; the others are left out.
+    instances, or candidates for them; the others are left out.
 
     Args:
         dataset: with its targets, cameras and images.
@@ -112,6 +136,7 @@ def frames_of_targets(
             asked, whose detections `Frame.choose` chooses from in the same way.
         known: ids of the objects that can be estimated.
         known_only: pass over targets of other objects.
+        candidates: boxes for each instance, of which `Frame.choose_poses` keeps the best poses.
 
     Raises:
         DataError: a file is missing or not what it should be.
@@ -129,7 +154,7 @@ def frames_of_targets(
         if object_id in known:
             of_image[object_id] = instances
     frames = [
-        Frame(dataset.image_path(*key), dataset.camera(*key), None, *key, objects)
+        Frame(dataset.image_path(*key), dataset.camera(*key), None, *key, objects, candidates)
         for key, objects in sorted(wanted.items(), key=lambda item: item[0])
     ]
     return frames if boxes_file is None else _with_boxes(frames, read_detections(boxes_file))

@@ -93,7 +93,8 @@ def known_poses(
         observation = frame.read()
         given = frame.detections
         found = tuple(estimator.detect(observation)) if given is None else given
-        for one in estimator(observation, tuple(frame.choose(found))):
+        posed = estimator(observation, frame.choose(found))
+        for one in frame.choose_poses(posed):
             is_right, wrong_by = _compare(one, frame, dataset, references, estimator)
             estimates.append((frame, one))
             right.append(is_right)
