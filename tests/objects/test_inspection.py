@@ -21,7 +21,12 @@ def test_a_closed_box_has_nothing_to_say(tmp_path, brick_mesh):
     assert record.pop("extents_mm") == pytest.approx([60, 90, 120])
     assert record.pop("box_centre_mm") == pytest.approx([5, -8, 12])
     assert record.pop("origin_to_centre_mm") == pytest.approx(np.sqrt(25 + 64 + 144))
+    turns = record.pop("symmetries")["symmetries_discrete"]  # its corners differ in colour
+    for row in turns:
+        assert np.trace(np.reshape(row, (4, 4))) == pytest.approx(0, abs=0.01)  # half turns
+    assert len(turns) == 3
     assert record == {
+        "coloured_symmetries": {},
         "unit": "mm",
         "unit_guessed": True,
         "vertices": 8,

@@ -51,7 +51,11 @@ def inspect(
         int | None, typer.Option(min=1, max=1000, help="How many; 32, or 9 with bbox.")
     ] = None,
 ) -> None:
-    """Show the unit, size, faces, holes and colour of a CAD model, and draw it from four sides."""
+    """Show unit, size, holes, colour and symmetries of a CAD model, and draw it from four sides.
+
+    Symmetries are turns after which shape, or shape and colour, look the same; --json has them as
+    models_info.json of BOP wants them.
+    """
     from heatpose.data.images import write_image
     from heatpose.draw.mesh_views import draw_mesh
     from heatpose.objects.inspection import inspect_mesh
@@ -106,4 +110,6 @@ def _rows(found: "Inspection") -> list[tuple[str, str]]:
         ("holes", holes if topology.holes else "none, the surface is closed"),
         ("components", str(topology.components)),
         ("colour", found.colour),
+        ("symmetries", str(found.symmetries)),
+        ("with colour", str(found.coloured_symmetries)),
     ]

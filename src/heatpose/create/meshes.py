@@ -45,7 +45,8 @@ def look_at(paths: Sequence[Path], unit: str | None) -> list[Part]:
 def _part(object_id: int, path: Path, unit: str | None, stated: Mapping[str, Any]) -> Part:
     inspection = inspect_mesh(path, unit)
     name = str(stated.get("name", path.stem))
-    info = {"diameter": inspection.diameter, "name": name, **stated}
+    found = {} if stated else inspection.coloured_symmetries.as_info()
+    info = {"diameter": inspection.diameter, "name": name, **found, **stated}
     return Part(object_id, name, inspection, info)
 
 

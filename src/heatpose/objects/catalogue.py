@@ -5,6 +5,7 @@ beside their meshes in run folders and bundles.
 """
 
 import json
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from heatpose.geometry.arrays import Array
 from heatpose.objects.keypoints import Strategy, select_keypoints
 from heatpose.objects.mesh import Mesh, diameter, read_mesh
 from heatpose.objects.symmetry import symmetries_from_info
+from heatpose.objects.symmetry_search import find_symmetries
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,24 +98,30 @@ def read_objects(
     unit: str | None = None,
     n_keypoints: int | None = 32,
     strategy: Strategy = "fps",
+    max_symmetry_step: float = 0.01,
 ) -> dict[int, ObjectModel]:
     """Read single CAD files of any kind; they are numbered 1, 2, ... as given.
+
+    Their symmetries, of shape and colour, are found and said aloud.
 
     Args:
         paths: the files.
         unit: of all of them; None guesses it for each from its size and logs what it took.
         n_keypoints: for each object; None for as many as the strategy likes.
         strategy: how keypoints are chosen.
+        max_symmetry_step: see `symmetries_from_info`.
 
     Raises:
         MeshError: a file cannot be used.
     """
-    return {
-        object_id: _make_object(
-            object_id, Path(path), read_mesh(path, unit), {}, (n_keypoints, strategy, 0.01)
-        )
-        for object_id, path in enumerate(paths, start=1)
-    }
+    options = n_keypoints, strategy, max_symmetry_step
+    objects = {}
+    for object_id, path in enumerate(map(Path, paths), start=1):
+        mesh = read_mesh(path, unit)
+        found = find_symmetries(mesh)
+        log.info("%s: symmetries: %s", path, found)
+        objects[object_id] = _make_object(object_id, path, mesh, found.as_info(), options)
+    return objects
 
 
 def _make_object(

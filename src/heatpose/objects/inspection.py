@@ -11,6 +11,7 @@ from scipy.sparse.csgraph import connected_components
 
 from heatpose.geometry.arrays import Array
 from heatpose.objects.mesh import Mesh, diameter, face_areas, read_mesh_with_unit
+from heatpose.objects.symmetry_search import Symmetries, find_symmetries
 from heatpose.objects.units import LengthUnit
 
 MANY_FACES = 500_000
@@ -37,6 +38,8 @@ class Inspection:
     unit: LengthUnit
     diameter: float  # mm
     topology: Topology
+    symmetries: Symmetries  # of the shape
+    coloured_symmetries: Symmetries  # of shape and colour
     unused_vertices: int  # that no face needs
     warnings: tuple[str, ...]
 
@@ -72,6 +75,8 @@ class Inspection:
             "crowded_edges": self.topology.crowded_edges,
             "inside_out": self.topology.inside_out,
             "degenerate_faces": self.topology.degenerate_faces,
+            "symmetries": self.symmetries.as_info(),
+            "coloured_symmetries": self.coloured_symmetries.as_info(),
             "unused_vertices": self.unused_vertices,
             "colour": self.colour,
             "warnings": list(self.warnings),
@@ -98,6 +103,8 @@ def inspect_mesh(path: Path, unit: str | None = None) -> Inspection:
         unit=found,
         diameter=across,
         topology=topology,
+        symmetries=find_symmetries(mesh, with_colour=False),
+        coloured_symmetries=find_symmetries(mesh),
         unused_vertices=unused,
         warnings=tuple(_warnings(mesh, found, across, topology, unused)),
     )

@@ -39,7 +39,7 @@ def find_objects(
     if folders:
         models = read_models(paths[0], n_keypoints, strategy, max_symmetry_step=0.1)
     else:
-        models = read_objects(paths, unit, n_keypoints, strategy)
+        models = read_objects(paths, unit, n_keypoints, strategy, max_symmetry_step=0.1)
     return list(models.values())
 
 
