@@ -93,7 +93,7 @@ def estimate(
     Writes poses.json, BOP's results.csv (its time is seconds an image, the detector included
     where there are no boxes), detections.json with all that the detector found, and overlays/
     with a picture for each image: model outline, axes (x red, y green, z blue), keypoints (green
-    dots agree with the pose, red crosses do not), name and score.
+    dots agree with the pose, red crosses do not), name and probability (or score).
 
     The detections' threshold is by default the bundle's, and 0.01 with a data set: for each target
     the best detections of its object are looked into, and the poses that keypoints agree with best

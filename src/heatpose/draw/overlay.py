@@ -64,7 +64,8 @@ class Overlay:
             self._draw_one(canvas, one)
         for one in reversed(estimates):  # words over everything
             name = self._objects[one.object_id].name
-            canvas.label(f"{name} {one.score:.2f}", one.box, self._colours[one.object_id])
+            sure = f"{one.score:.2f}" if one.probability is None else f"{one.probability:.0%}"
+            canvas.label(f"{name} {sure}", one.box, self._colours[one.object_id])
         return canvas.image
 
     def _draw_one(self, canvas: "_Canvas", one: PoseEstimate) -> None:
