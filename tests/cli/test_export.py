@@ -79,7 +79,7 @@ def test_a_bundle_gets_a_detector(monkeypatch, tmp_path):
         app, ["export", "--bundle", "old.heatpose", "--detector", "eye", "--out", str(out)]
     )
     assert result.output == f"{out}: 2.0 MB; detector against torch: much the same\n"
-    options = {"name": None, "int8": False, "threshold": 0.25}
+    options = {"name": None, "int8": False, "threshold": 0.25, "image_size": None}
     assert calls == [(Path("old.heatpose"), Path("eye"), out, options)]
 
 
@@ -88,8 +88,10 @@ def test_a_bundle_gets_a_detector(monkeypatch, tmp_path):
     [
         ([], "give a RUN folder, or a --bundle"),
         (["run", "--bundle", "a.heatpose"], "give a RUN folder, or a --bundle"),
-        (["--bundle", "a.heatpose"], "--bundle and --int8 ask for a --detector"),
-        (["run", "--int8"], "--bundle and --int8 ask for a --detector"),
+        (["--bundle", "a.heatpose"], "--bundle, --int8 and --image-size ask for a --detector"),
+        (["run", "--int8"], "--bundle, --int8 and --image-size ask for a --detector"),
+        (["run", "--image-size", "320"], "--bundle, --int8 and --image-size ask for a --detector"),
+        (["run", "--detector", "d", "--image-size", "100"], "divisible by 32, got 100"),
         (["--bundle", "a", "--detector", "b", "--notes", "x"], "belong to a RUN"),
     ],
 )

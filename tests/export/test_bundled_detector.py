@@ -59,6 +59,9 @@ def test_what_is_bundled_sees_what_was_trained(run, network, objects):
     assert (settings.network["size"], settings.training["seed"]) == ("n", 4)
     assert difference.n_detections > 0 and difference.boxes < 0.5 and difference.scores < 0.02
 
+    smaller, _ = bundled_detector(run, objects, image_size=64)
+    assert smaller.settings.image_size == 64
+
     picture = rendered_pictures(objects, SIZE, 1)[0]
     camera = Camera(100.0, 100, 48, 48, SIZE, SIZE)
     runtime = ObjectDetector(

@@ -29,6 +29,14 @@ def export(
     threshold: Annotated[
         float, typer.Option(min=0, max=1, help="Score from which on its detections count.")
     ] = 0.25,
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            min=32,
+            help="Longer side of the images the detector looks at, px.",
+            show_default="objects as large as training showed them",
+        ),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Of the bundle; by default the file's.")] = None,
     notes: Annotated[str, typer.Option(help="Figures and the like, for the card.")] = "",
     attribution: Annotated[
@@ -46,10 +54,14 @@ def export(
         raise typer.BadParameter("give a RUN folder, or a --bundle to take the keypoints from")
     if run is None and (notes or attribution or names):
         raise OptionError("--notes, --attribution and --names belong to a RUN: bundles keep theirs")
-    if detector is None and (bundle is not None or int8):
-        raise OptionError("--bundle and --int8 ask for a --detector")
+    if detector is None and (bundle is not None or int8 or image_size is not None):
+        raise OptionError("--bundle, --int8 and --image-size ask for a --detector")
+    if image_size is not None and image_size % 32:
+        raise OptionError(f"--image-size must be divisible by 32, got {image_size}")
     if bundle is not None and detector is not None:
-        found = add_detector(bundle, detector, out, name=name, int8=int8, threshold=threshold)
+        found = add_detector(
+            bundle, detector, out, name=name, int8=int8, threshold=threshold, image_size=image_size
+        )
         typer.echo(f"{out}: {_megabytes(out):.1f} MB; detector against torch: {found}")
     elif run is not None:
         report = export_run(
@@ -62,6 +74,7 @@ def export(
             detector=detector,
             int8=int8,
             threshold=threshold,
+            image_size=image_size,
         )
         typer.echo(
             f"{out}: {_megabytes(out):.1f} MB; keypoints against torch: {report.exact} in f32, "

@@ -50,6 +50,7 @@ def export_run(
     detector: Path | None = None,
     int8: bool = False,
     threshold: float = THRESHOLD,
+    image_size: int | None = None,
 ) -> ExportReport:
     """Turn a run folder into a bundle, once the exported network proves to be the trained one.
 
@@ -62,7 +63,8 @@ def export_run(
         object_names: names by object id, for objects that should be called otherwise.
         detector: folder that `heatpose train detector` wrote, if the bundle is to hold one.
         int8: as for `bundled_detector`, and
-        threshold: likewise.
+        threshold: likewise, and
+        image_size: likewise.
 
     Raises:
         CheckpointError: a run's network cannot be used, or its export differs from it.
@@ -84,7 +86,7 @@ def export_run(
     card = write_card(name, small, crop, provenance, str(report.exact))
     bundle = Bundle(name, small, crop, exported, provenance, card)
     if detector is not None:
-        bundle, agreement = _joined(bundle, detector, int8, threshold)
+        bundle, agreement = _joined(bundle, detector, int8, threshold, image_size)
         report = replace(report, detector=agreement)
     write_bundle(out, bundle)
     return report
@@ -98,6 +100,7 @@ def add_detector(
     name: str | None = None,
     int8: bool = False,
     threshold: float = THRESHOLD,
+    image_size: int | None = None,
 ) -> str:
     """Write a bundle anew with a detector, which takes the place of one that it may have.
 
@@ -109,7 +112,8 @@ def add_detector(
         out: the bundle to write; it may be the old one.
         name: of the bundle; by default that of ``out``.
         int8: as for `bundled_detector`, and
-        threshold: likewise.
+        threshold: likewise, and
+        image_size: likewise.
 
     Returns:
         How far the exported detector is from the trained one.
@@ -120,14 +124,18 @@ def add_detector(
         UnknownObjectError: the detector knows none of the bundle's objects.
     """
     bundle = replace(read_bundle(old), name=name or out.stem)
-    bundle, agreement = _joined(bundle, run, int8, threshold)
+    bundle, agreement = _joined(bundle, run, int8, threshold, image_size)
     write_bundle(out, bundle)
     return agreement
 
 
-def _joined(bundle: Bundle, run: Path, int8: bool, threshold: float) -> tuple[Bundle, str]:
+def _joined(
+    bundle: Bundle, run: Path, int8: bool, threshold: float, image_size: int | None
+) -> tuple[Bundle, str]:
     """Put the detector of a run into a bundle and onto its card."""
-    detector, difference = bundled_detector(run, bundle.objects, int8=int8, threshold=threshold)
+    detector, difference = bundled_detector(
+        run, bundle.objects, int8=int8, threshold=threshold, image_size=image_size
+    )
     agreement = described(difference)
     card = with_detector(bundle.card, bundle.name, bundle.objects, detector.settings, agreement)
     return replace(bundle, detector=detector, card=card), agreement

@@ -40,6 +40,7 @@ def bundled_detector(
     *,
     int8: bool = False,
     threshold: float = THRESHOLD,
+    image_size: int | None = None,
 ) -> tuple[BundledDetector, Difference]:
     """Turn a run folder into a detector for a bundle, once it proves to be the trained one.
 
@@ -49,6 +50,8 @@ def bundled_detector(
         int8: store weights and compute in eight bits: half the bytes of float16. What that costs
             is told, and refused at no height.
         threshold: score from which on a detection counts.
+        image_size: longer side of the images it looks at, px, divisible by 32; by default that at
+            which objects have the size that training showed most.
 
     Raises:
         CheckpointError: the run's network cannot be used, or its float16 export differs from it.
@@ -56,6 +59,8 @@ def bundled_detector(
     """
     network, notes = load_detector(run / "network.safetensors")
     settings = _settings(run, network, notes, threshold, int8)
+    if image_size is not None:
+        settings = settings.model_copy(update={"image_size": image_size})
     known = [one for one in objects if one.object_id in settings.object_ids]
     if not known:
         raise UnknownObjectError(
