@@ -1,5 +1,6 @@
 """From an image to poses: the one place where the stages meet."""
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -59,6 +60,7 @@ class PoseEstimator:
         detector: Detector | None = None,
         outline: bool = True,
         calibration: Calibration | None = None,
+        threads: int | None = None,
     ) -> None:
         """Put the stages together.
 
@@ -71,6 +73,7 @@ class PoseEstimator:
             detector: finds the objects where the caller does not say where they are.
             outline: let outlines in the picture correct the poses.
             calibration: turns what speaks for a pose into a probability, if that was learned.
+            threads: that share the objects of an image; None for as many as there are cores.
         """
         self.predictor = predictor
         self.objects = {one.object_id: one for one in objects}
@@ -80,6 +83,7 @@ class PoseEstimator:
         self.detector = detector
         self.renderer = Renderer({one.object_id: one.mesh for one in objects}) if outline else None
         self.calibration = calibration
+        self.threads = threads or os.cpu_count() or 1
         self.timed: Callable[[str], AbstractContextManager[object]] = _untimed
         self._index = {object_id: index for index, object_id in enumerate(self.objects)}
 
@@ -136,6 +140,7 @@ class PoseEstimator:
             outline=outline,
             # What was learned with outlines says nothing of poses without.
             calibration=bundle.calibration if outline else None,
+            threads=threads,
         )
 
     def __call__(
@@ -251,7 +256,8 @@ class PoseEstimator:
             for i, solution in enumerate(solutions)
             if solution is not None
         ]
-        for i, fit in zip(posed, refine_with_outlines(objects, camera, self.renderer), strict=True):
+        found = refine_with_outlines(objects, camera, self.renderer, self.threads)
+        for i, fit in zip(posed, found, strict=True):
             fits[i] = fit
         return fits
 

@@ -14,6 +14,7 @@ All of it happens in small pictures, `SIDE` px wide; px are theirs unless it say
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
@@ -71,7 +72,7 @@ class OutlineFit:
 
 
 def refine_with_outlines(
-    objects: Sequence[CroppedObject], camera: Camera, renderer: Renderer
+    objects: Sequence[CroppedObject], camera: Camera, renderer: Renderer, threads: int = 1
 ) -> list[OutlineFit | None]:
     """Move the objects of a picture to where keypoints and outlines fit best.
 
@@ -79,34 +80,30 @@ def refine_with_outlines(
         objects: all of the picture: each may hide others.
         camera: that took the picture the crops come from, without distortion.
         renderer: knows the objects.
+        threads: that share the objects.
 
     Returns:
         For each object the fit, or None where there is too little of its outline to compare.
     """
-    fits: list[OutlineFit | None] = []
-    for one in objects:
-        picture = _picture(one, camera)
-        hidden = _hidden(one, objects, picture.camera, renderer)
-        pose, fit = one.solution.camera_from_object, None
-        for reach in REACHES:
-            depth = renderer.depth(one.object_id, pose, picture.camera)
-            lines = _look_across(picture, depth, hidden, reach)
-            if lines is None:
-                break
-            stepped = _step(picture, lines, pose)
-            pose = stepped.camera_from_object
-            if not np.isfinite(pose).all() or pose[2, 3] <= 0:  # lost: keep what came before
-                break
-            fit = stepped
-        fits.append(fit)
-    return fits
+    with ThreadPoolExecutor(threads) as pool:
+        pictures = list(pool.map(lambda one: _picture(one, camera, renderer), objects))
+
+        def fit(number: int) -> OutlineFit | None:
+            # Others of its own kind do not hide it: they may be the same object, found twice.
+            kinds = [one.object_id for one in objects]
+            others = [p for p, kind in zip(pictures, kinds, strict=True) if kind != kinds[number]]
+            return _fit(objects[number], pictures[number], others, renderer)
+
+        return list(pool.map(fit, range(len(objects))))
 
 
 @dataclass(frozen=True, eq=False)
 class _Picture:
-    """A crop made small, and the keypoints in it."""
+    """A crop made small, and what keypoints say is in it."""
 
     camera: Camera
+    depth: Depth  # of the object where the keypoints put it, (h, w), mm
+    distance: float  # of its origin, mm along z
     colours: Floats  # (h, w, 3), in [0, 255], a little blurred
     bins: NDArray[np.int64]  # (h, w), number of each pixel's colour; -1 beyond the photograph
     keypoints: Sightings  # residuals in px
@@ -126,7 +123,27 @@ class _Lines:
     open_share: float
 
 
-def _picture(one: CroppedObject, camera: Camera) -> _Picture:
+def _fit(
+    one: CroppedObject, picture: _Picture, others: Sequence[_Picture], renderer: Renderer
+) -> OutlineFit | None:
+    """Fit one object, step by step, others being where their keypoints put them."""
+    hidden = _hidden(picture, others)
+    pose, depth, fit = one.solution.camera_from_object, picture.depth, None
+    for reach in REACHES:
+        if fit is not None:
+            depth = renderer.depth(one.object_id, pose, picture.camera)
+        lines = _look_across(picture, depth, hidden, reach)
+        if lines is None:
+            break
+        stepped = _step(picture, lines, pose)
+        pose = stepped.camera_from_object
+        if not np.isfinite(pose).all() or pose[2, 3] <= 0:  # lost: keep what came before
+            break
+        fit = stepped
+    return fit
+
+
+def _picture(one: CroppedObject, camera: Camera, renderer: Renderer) -> _Picture:
     crop_camera, seen = one.keypoints.camera, one.keypoints
     scale = SIDE / crop_camera.width
     shift = np.full(2, (scale - 1) / 2)
@@ -142,6 +159,8 @@ def _picture(one: CroppedObject, camera: Camera) -> _Picture:
         precisions = precisions / (np.einsum("kii->k", seen.covariances) / 2 * scale**2)
     return _Picture(
         camera=small,
+        depth=renderer.depth(one.object_id, one.solution.camera_from_object, small),
+        distance=float(one.solution.camera_from_object[2, 3]),
         colours=cv2.GaussianBlur(colours, (0, 0), 0.7).astype(np.float32),
         bins=bins,
         keypoints=Sightings(seen.points, pixels, _units(len(pixels)), small.matrix),
@@ -158,23 +177,21 @@ def _inside(camera: Camera, part: Camera) -> Mask:
     return inside & (y > top) & (y < top + zoom * camera.height)
 
 
-def _hidden(
-    one: CroppedObject, objects: Sequence[CroppedObject], camera: Camera, renderer: Renderer
-) -> Mask:
-    """Return where other objects stand in front of one, (h, w).
-
-    Others of its own kind do not count: they may be the same object, found twice.
-    """
-    nearest = np.full((camera.height, camera.width), np.inf, np.float32)
-    for other in objects:
-        if other.object_id != one.object_id:
-            pose = other.solution.camera_from_object
-            nearest = np.fmin(nearest, renderer.depth(other.object_id, pose, camera))
-    if not np.isfinite(nearest).any():
-        return np.zeros(nearest.shape, bool)
-    pose = one.solution.camera_from_object
-    own = renderer.depth(one.object_id, pose, camera)
-    hidden: Mask = nearest < np.where(np.isfinite(own), own, pose[2, 3])
+def _hidden(picture: _Picture, others: Sequence[_Picture]) -> Mask:
+    """Return where other objects stand in front of the one of a picture, (h, w)."""
+    hidden = np.zeros(picture.depth.shape, bool)
+    own = np.where(np.isfinite(picture.depth), picture.depth, picture.distance)
+    for other in others:
+        # All crops are seen from one place: what is at pixel p of one is at scale * p + shift here.
+        there, here = other.camera, picture.camera
+        scale = here.fx / there.fx
+        warp = np.array(
+            [[scale, 0, here.cx - scale * there.cx], [0, scale, here.cy - scale * there.cy]]
+        )
+        depth = cv2.warpAffine(
+            other.depth, warp, own.shape[::-1], flags=cv2.INTER_NEAREST, borderValue=np.nan
+        )
+        hidden |= np.asarray(depth) < own
     return hidden
 
 
