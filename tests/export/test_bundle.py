@@ -1,5 +1,5 @@
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ import heatpose.export.bundle as export
 from heatpose.errors import CheckpointError, DataError, UnknownObjectError
 from heatpose.export.agreement import rendered_crops
 from heatpose.export.bundle import add_detector, export_run
-from heatpose.export.card import write_card
+from heatpose.export.card import with_calibration, write_card
 from heatpose.export.detector import Difference
 from heatpose.export.onnx import export_network
 from heatpose.model.network import KeypointNet, NetworkConfig
@@ -128,10 +128,10 @@ def detectors(monkeypatch):
     """What stands for the export of a detector's run: the run's name, for objects by name."""
     known = {"both": [3, 7], "more": [7, 31, 3], "less": [7, 12]}
 
-    def bundled_detector(run, objects, *, int8, threshold):
+    def bundled_detector(run, objects, *, int8, threshold, image_size=None):
         settings = DetectorSettings(
             object_ids=known[run.name],
-            image_size=320,
+            image_size=image_size or 320,
             threshold=threshold,
             weights="int8" if int8 else "float16",
             network={"size": "n"},
@@ -187,8 +187,9 @@ def test_a_detector_takes_the_place_of_another(plain, tmp_path, detectors):
     """The keypoint network stays, and on the card its part; of the first detector nothing."""
     first, second = tmp_path / "first.heatpose", tmp_path / "second.heatpose"
     add_detector(first, Path("less"), second)
-    add_detector(second, Path("more"), second, int8=True)
+    add_detector(second, Path("more"), second, int8=True, image_size=448)
     bundle = read_bundle(second)
+    assert bundle.detector.settings.image_size == 448
     assert (bundle.network, bundle.crop) == (plain.network, plain.crop)
     assert bundle.name == "second" and bundle.provenance == plain.provenance
     assert (bundle.detector.network, bundle.detector.settings.weights) == (b"more", "int8")
@@ -196,6 +197,20 @@ def test_a_detector_takes_the_place_of_another(plain, tmp_path, detectors):
     assert (
         bundle.card.count("## The detector") == 1 and "12" not in bundle.card.split("detector\n")[1]
     )
+
+
+def test_what_a_card_says_of_probabilities_is_said_once_and_outlives_a_detector(
+    plain, tmp_path, detectors
+):
+    card = with_calibration(plain.card, "9 poses of toys", "all went well")
+    card = with_calibration(card, "12 poses of toys", "it went better")
+    assert card.count("## How sure it is") == 1 and "9 poses" not in card
+    write_bundle(tmp_path / "first.heatpose", replace(plain, card=card))
+    add_detector(tmp_path / "first.heatpose", Path("less"), tmp_path / "second.heatpose")
+    card = read_bundle(tmp_path / "second.heatpose").card
+    assert card.startswith(plain.card.rstrip("\n"))
+    assert card.index("## The detector") < card.index("## How sure it is")
+    assert "12 poses of toys" in card and "it went better" in card
 
 
 def test_the_card_says_which_objects_only_one_of_the_networks_knows(plain, tmp_path, detectors):

@@ -54,6 +54,7 @@ def calibrate(
     from heatpose.data.bop import BopDataset
     from heatpose.data.frames import CANDIDATES, frames_of_targets, with_true_boxes
     from heatpose.evaluate.reliability import check, described, known_poses, learn_and_check
+    from heatpose.export.card import with_calibration
     from heatpose.runtime.bundle import read_bundle, write_bundle
 
     if true_boxes and boxes is not None:
@@ -90,7 +91,9 @@ def calibrate(
         found = check(contents.calibration, poses)
     else:
         calibration, found = learn_and_check(poses)
-        write_bundle(out, replace(contents, calibration=calibration))
+        learned_on = f"{len(poses.right)} poses of {data.root.name}/{data.split}"
+        card = with_calibration(contents.card, learned_on, described(found))
+        write_bundle(out, replace(contents, calibration=calibration, card=card))
     Console().print(_table(found))
     typer.echo(described(found))
     if out is not None:

@@ -7,7 +7,8 @@ from heatpose.objects.catalogue import ObjectModel
 from heatpose.runtime.bundle_record import CropSettings, DetectorSettings, Provenance
 
 NOT_STATED = "Not stated."
-DETECTOR_HEAD = "## The detector"  # the last part of a card, where there is one
+DETECTOR_HEAD = "## The detector"  # after the keypoints' part of a card, where there is one
+CALIBRATION_HEAD = "## How sure it is"  # the last part of a card, where there is one
 
 
 def write_card(
@@ -39,7 +40,8 @@ boxes from a detector, or from a file: by itself it does not find objects.
 
 ## The meshes
 
-The small meshes in this bundle are simplified copies of the CAD models; they serve pictures only.
+The small meshes in this bundle are simplified copies of the CAD models: by them outlines are
+compared with the picture, and drawn.
 Where the CAD models come from, and their licence:
 
 {provenance.meshes or NOT_STATED}
@@ -79,6 +81,7 @@ def with_detector(
         settings: of the detector.
         agreement: how well its export keeps to the trained detector.
     """
+    card, _, sureness = card.partition(f"\n{CALIBRATION_HEAD}\n")
     keypoint_part = card.partition(f"\n{DETECTOR_HEAD}\n")[0].rstrip("\n")
     samples = "an unknown number of" if settings.samples is None else f"{settings.samples:,}"
     datasets = f" of {', '.join(settings.datasets)}" if settings.datasets else ""
@@ -103,6 +106,25 @@ Machine: {settings.machine or "not stated"}. Configuration:
 ```json
 {json.dumps(settings.training)}
 ```
+""" + (f"\n{CALIBRATION_HEAD}\n{sureness}" if sureness else "")
+
+
+def with_calibration(card: str, learned_on: str, checked: str) -> str:
+    """Return a card that says what the bundle's probabilities are worth.
+
+    Args:
+        card: of a bundle, calibrated or not.
+        learned_on: how many poses of what, in words.
+        checked: what half of them said of the other half, in words.
+    """
+    kept = card.partition(f"\n{CALIBRATION_HEAD}\n")[0].rstrip("\n")
+    return f"""{kept}
+
+{CALIBRATION_HEAD}
+
+`probability` in poses.json is that of no point of the object being off by more than a tenth of its
+diameter. It was learned on {learned_on}. Learned on half of the scenes and checked on
+the other half: {checked}.
 """
 
 
