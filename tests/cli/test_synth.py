@@ -78,7 +78,10 @@ def test_the_true_depth_is_kept_beside_what_a_sensor_measures(tmp_path, command)
     ("options", "message"),
     [
         (["--scenes", 0], "scenes must be positive, got 0"),
-        (["--views", 0], "views and sizes must be positive"),
+        (["--views", 0], "views must be positive, got (0, 0)"),
+        (["--sizes", 0, 50], "sizes must be positive, got (0.0, 50.0)"),
+        (["--standing", 2], "standing is a share in [0, 1], got 2.0"),
+        (["--instances", 5, 3], "objects must be 0 <= low <= high, got 5, 3"),
         (["--workers", 0], "workers must be positive, got 0"),
         (["--samples", 0], "samples must be positive, got 0"),
         (["--seed", -1], "seed must not be negative, got -1"),

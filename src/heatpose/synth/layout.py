@@ -40,8 +40,11 @@ class SceneConfig:
             low, high = getattr(self, name)
             if not 0 <= low <= high:
                 raise ValueError(f"{name} must be 0 <= low <= high, got {low}, {high}")
-        if self.views[0] < 1 or self.sizes[0] <= 0 or self.elevations[1] > np.pi / 2:
-            raise ValueError("views and sizes must be positive, elevations at most a right angle")
+        for name in ("views", "sizes"):
+            if getattr(self, name)[0] <= 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.elevations[1] > np.pi / 2:
+            raise ValueError(f"elevations are at most a right angle, got {self.elevations}")
         for name in ("repeats", "bins", "standing"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a share in [0, 1], got {getattr(self, name)}")
