@@ -11,7 +11,9 @@ from heatpose.errors import OptionError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from heatpose.evaluate.reliability import Reliability
+    from heatpose.data.bop import BopDataset
+    from heatpose.evaluate.reliability import KnownPoses, Reliability
+    from heatpose.runtime.bundle import Bundle
 
 
 def calibrate(
@@ -48,12 +50,9 @@ def calibrate(
     from dataclasses import replace
 
     from rich.console import Console
-    from rich.progress import track
 
-    from heatpose.cli.estimator import TARGETS_THRESHOLD, open_estimator
     from heatpose.data.bop import BopDataset
-    from heatpose.data.frames import CANDIDATES, frames_of_targets, with_true_boxes
-    from heatpose.evaluate.reliability import check, described, known_poses, learn_and_check
+    from heatpose.evaluate.reliability import check, described, learn_and_check
     from heatpose.export.card import with_calibration
     from heatpose.runtime.bundle import read_bundle, write_bundle
 
@@ -63,29 +62,7 @@ def calibrate(
     if out is None and contents.calibration is None:
         raise OptionError(f"{bundle} has no calibration to check: learn one with --out")
     data = BopDataset(dataset, split, targets)
-    known = [one.object_id for one in contents.objects]
-    frames = frames_of_targets(data, boxes, known, known_only=True, candidates=CANDIDATES)
-    if true_boxes:
-        frames = with_true_boxes(frames, data)
-    has_boxes = true_boxes or boxes is not None
-    estimator = open_estimator(
-        contents,
-        has_boxes=has_boxes,
-        detector=None,
-        detector_objects=None,
-        threshold=None if has_boxes else TARGETS_THRESHOLD,
-        runtime=runtime,
-        threads=threads,
-    )
-    screen = Console(stderr=True)
-    poses = known_poses(
-        estimator,
-        frames,
-        data,
-        lambda todo: track(
-            todo, "estimating", console=screen, transient=True, disable=not screen.is_terminal
-        ),
-    )
+    poses = _poses(contents, data, boxes, true_boxes, runtime, threads)
     if out is None:
         assert contents.calibration is not None
         found = check(contents.calibration, poses)
@@ -98,6 +75,47 @@ def calibrate(
     typer.echo(described(found))
     if out is not None:
         typer.echo(f"calibrated on {len(poses.right)} poses: {out}")
+
+
+def _poses(
+    bundle: "Bundle",
+    dataset: "BopDataset",
+    boxes: Path | None,
+    true_boxes: bool,
+    runtime: Runtime,
+    threads: int | None,
+) -> "KnownPoses":
+    """Estimate the poses of all targets, with the time left on stderr, and compare them."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from heatpose.cli.estimator import TARGETS_THRESHOLD, open_estimator
+    from heatpose.data.frames import CANDIDATES, frames_of_targets, with_true_boxes
+    from heatpose.evaluate.reliability import known_poses
+
+    known = [one.object_id for one in bundle.objects]
+    frames = frames_of_targets(dataset, boxes, known, known_only=True, candidates=CANDIDATES)
+    if true_boxes:
+        frames = with_true_boxes(frames, dataset)
+    has_boxes = true_boxes or boxes is not None
+    estimator = open_estimator(
+        bundle,
+        has_boxes=has_boxes,
+        detector=None,
+        detector_objects=None,
+        threshold=None if has_boxes else TARGETS_THRESHOLD,
+        runtime=runtime,
+        threads=threads,
+    )
+    screen = Console(stderr=True)
+    return known_poses(
+        estimator,
+        frames,
+        dataset,
+        lambda todo: track(
+            todo, "estimating", console=screen, transient=True, disable=not screen.is_terminal
+        ),
+    )
 
 
 def _table(found: "Reliability") -> "Table":

@@ -236,13 +236,17 @@ def face_areas(mesh: Mesh) -> Array:
 
 def sample_surface(mesh: Mesh, n: int, rng: np.random.Generator) -> Array:
     """Draw n points (n, 3), mm, evenly over the surface."""
-    areas = face_areas(mesh)
-    corners = mesh.triangles[rng.choice(len(areas), size=n, p=areas / areas.sum())]
-    # The square root makes the density even over the triangle.
-    root, second = np.sqrt(rng.random((n, 1))), rng.random((n, 1))
-    points: Array = (
-        (1 - root) * corners[:, 0]
-        + root * (1 - second) * corners[:, 1]
-        + root * second * corners[:, 2]
-    )
+    faces, weights = sample_places(mesh, n, rng)
+    corners = mesh.triangles[faces]
+    first, second, third = weights.T[..., None]
+    points: Array = first * corners[:, 0] + second * corners[:, 1] + third * corners[:, 2]
     return points
+
+
+def sample_places(mesh: Mesh, n: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], Array]:
+    """Draw n places evenly over the surface: faces (n,), and weights (n, 3) of their corners."""
+    areas = face_areas(mesh)
+    faces = rng.choice(len(areas), size=n, p=areas / areas.sum())
+    # The square root makes the density even over the triangle.
+    root, second = np.sqrt(rng.random(n)), rng.random(n)
+    return faces, np.stack([1 - root, root * (1 - second), root * second], axis=1)

@@ -20,7 +20,7 @@ from scipy.spatial import KDTree
 from heatpose.geometry.arrays import Array
 from heatpose.geometry.rotations import matrix_from_vector, nearest_rotation
 from heatpose.geometry.transforms import make_transform, rotation_angle, transform_points
-from heatpose.objects.mesh import Mesh, diameter, face_areas
+from heatpose.objects.mesh import Mesh, diameter, sample_places
 
 TOLERANCE = 0.03  # of the diameter, that a point may lie off the surface
 OUTLIERS = 0.02  # share of points that may lie farther off: scanning noise, small marks
@@ -182,10 +182,8 @@ class _Surface:
 
 def _sample(mesh: Mesh, count: int, rng: np.random.Generator) -> tuple[Array, Array | None]:
     """Draw points (n, 3), mm, evenly over a surface, and their colours (n, 3), if it has any."""
-    areas = face_areas(mesh)
-    faces = mesh.faces[rng.choice(len(areas), size=count, p=areas / areas.sum())]
-    root, second = np.sqrt(rng.random((count, 1))), rng.random((count, 1))
-    weights = np.concatenate([1 - root, root * (1 - second), root * second], axis=1)
+    chosen, weights = sample_places(mesh, count, rng)
+    faces = mesh.faces[chosen]
     points = np.einsum("nc,ncd->nd", weights, mesh.vertices[faces])
     if mesh.texture is not None and mesh.uv is not None:
         height, width = mesh.texture.shape[:2]
