@@ -1,3 +1,4 @@
+import json
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -11,6 +12,8 @@ from heatpose.errors import CheckpointError
 from heatpose.export.onnx import trace_network
 from heatpose.model.network import NetworkConfig
 from heatpose.model.weights import save_network
+from heatpose.objects.catalogue import object_to_record
+from heatpose.objects.mesh import write_mesh
 from heatpose.runtime.bundle import Bundle, write_bundle
 from heatpose.runtime.bundle_record import CropSettings, Provenance
 from heatpose.train.start import make_maker, make_network
@@ -25,14 +28,45 @@ def test_the_same_seed_gives_the_same_weights():
     assert not torch.equal(first.head.weight, other.head.weight)
 
 
-def test_weights_of_another_run_are_taken_over_at_another_crop_size(tmp_path):
+@pytest.fixture
+def other_run(tmp_path, objects):
+    """A run folder: network.safetensors and objects.json of two objects."""
     other = make_network(CONFIG, 3)
     save_network(tmp_path / "network.safetensors", other, {})
-    larger = NetworkConfig(n_objects=2, n_keypoints=8, decoder_channels=16, crop_size=128)
-    network = make_network(larger, 9, init=tmp_path / "network.safetensors")
+    (tmp_path / "models").mkdir()
+    records = []
+    for model in objects:
+        mesh_file = f"models/{model.object_id}.ply"
+        write_mesh(tmp_path / mesh_file, model.mesh)
+        records.append(object_to_record(model, mesh_file))
+    (tmp_path / "objects.json").write_text(json.dumps({"format": 1, "objects": records}))
+    return tmp_path / "network.safetensors", other.state_dict()
+
+
+def test_weights_of_another_run_are_taken_over_at_another_crop_size(other_run, objects):
+    file, theirs = other_run
+    larger = replace(CONFIG, crop_size=128)
+    network = make_network(larger, 9, init=file, objects=objects)
     assert network.config.crop_size == 128 and network.training
     for name, value in network.state_dict().items():
-        assert torch.equal(value, other.state_dict()[name]), name
+        assert torch.equal(value, theirs[name]), name
+
+
+def test_heads_follow_their_objects_and_new_objects_begin_afresh(other_run, objects):
+    file, theirs = other_run
+    new = replace(objects[0], object_id=77)
+    ours = [objects[1], new, objects[0]]
+    network = make_network(replace(CONFIG, n_objects=3), 9, init=file, objects=ours)
+    assert torch.equal(network.head.weight[[2, 0]], theirs["head.weight"])
+    fresh = make_network(replace(CONFIG, n_objects=3), 9)
+    assert torch.equal(network.head.weight[1], fresh.head.weight[1])
+    assert torch.equal(network.trunk.conv1.weight, theirs["trunk.conv1.weight"])
+
+
+def test_an_object_known_by_other_keypoints_is_refused_by_name(other_run, objects):
+    moved = replace(objects[0], keypoints=objects[0].keypoints + 1.0)
+    with pytest.raises(CheckpointError, match=f"object {moved.object_id} by other keypoints"):
+        make_network(replace(CONFIG, n_objects=1), 9, init=other_run[0], objects=[moved])
 
 
 def test_a_bundle_can_be_trained_on(tmp_path, objects):
@@ -57,17 +91,15 @@ def test_a_bundle_can_be_trained_on(tmp_path, objects):
             card="",
         ),
     )
-    network = make_network(CONFIG, 9, init=tmp_path / "other.heatpose")
+    network = make_network(CONFIG, 9, init=tmp_path / "other.heatpose", objects=objects)
     assert network.training
     for name, value in network.state_dict().items():
         assert torch.equal(value, other.state_dict()[name]), name
 
 
-def test_a_network_of_another_kind_is_refused_by_name(tmp_path):
-    save_network(tmp_path / "network.safetensors", make_network(CONFIG, 3), {})
-    other = NetworkConfig(n_objects=5, n_keypoints=8, decoder_channels=16, crop_size=64)
-    with pytest.raises(CheckpointError, match="has n_objects 2, this run has 5"):
-        make_network(other, 0, init=tmp_path / "network.safetensors")
+def test_a_network_of_another_kind_is_refused_by_name(other_run):
+    with pytest.raises(CheckpointError, match="has decoder_channels 16, this run has 32"):
+        make_network(replace(CONFIG, decoder_channels=32), 0, init=other_run[0])
 
 
 @pytest.mark.parametrize(("share", "kind"), [(1.0, MixedSampleMaker), (0.0, SampleMaker)])

@@ -23,7 +23,7 @@ def keypoints(
         Path | None, typer.Option(help="ImageNet ResNet-18 under torchvision's names.")
     ] = None,
     init: Annotated[
-        Path | None, typer.Option(help="network.safetensors of a run, or a bundle, to start from.")
+        Path | None, typer.Option(help="network.safetensors in a run, or a bundle, to start from.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from last.ckpt.")] = False,
     n_keypoints: Annotated[int, typer.Option(help="Keypoints of each object.")] = 32,
@@ -96,6 +96,6 @@ def keypoints(
     maker = make_maker(models, backgrounds, config.sample, datasets, scenes_share)
     if not (resume or init or backbone):
         typer.echo("weights from scratch: a pretrained trunk (--backbone) trains much faster")
-    network = make_network(network_config, seed, backbone, init)
+    network = make_network(network_config, seed, backbone, init, models)
     train_keypoints(out, maker, network, config, resume)
     typer.echo(f"trained network in {out}; next: heatpose export {out} --out NAME.heatpose")

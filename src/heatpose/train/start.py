@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from heatpose.data.backgrounds import Backgrounds
@@ -11,7 +12,9 @@ from heatpose.data.bop import BopDataset
 from heatpose.data.samples import SampleConfig, SampleMaker, SampleSource
 from heatpose.data.scene_samples import MixedSampleMaker, SceneSampleMaker
 from heatpose.errors import CheckpointError, OptionError
+from heatpose.export.bundle import read_run_objects
 from heatpose.export.onnx import import_network
+from heatpose.geometry.arrays import Array
 from heatpose.model.network import KeypointNet, NetworkConfig
 from heatpose.model.weights import load_backbone, load_network
 from heatpose.objects.catalogue import ObjectModel, read_models, read_objects
@@ -78,33 +81,65 @@ def make_maker(
 
 
 def make_network(
-    config: NetworkConfig, seed: int, backbone: Path | None = None, init: Path | None = None
+    config: NetworkConfig,
+    seed: int,
+    backbone: Path | None = None,
+    init: Path | None = None,
+    objects: Sequence[ObjectModel] = (),
 ) -> KeypointNet:
     """Return a network with fresh weights, with a pretrained trunk, or with those of another.
 
-    The other one is ``network.safetensors`` of a run, or a bundle.
+    Args:
+        config: what it is made of.
+        seed: of fresh weights.
+        backbone: pretrained trunk.
+        init: the other network: ``network.safetensors`` of a run, or a bundle. Trunk and decoder
+            are taken over, and the output weights of each object that both know.
+        objects: what is to be learned, in the order of the object index.
 
     Raises:
-        CheckpointError: a file cannot be used, or the other network is of another kind.
+        CheckpointError: a file cannot be used, or the other network is of another kind, or knows
+            one of the objects by other keypoints.
+        DataError: the run that the other network comes from cannot be used.
         BundleError: a bundle cannot be used.
     """
     torch.manual_seed(seed)
     network = KeypointNet(config)
     if init is not None:
-        other = _other_network(init)
-        for name in ("n_objects", "n_keypoints", "activation", "decoder_channels"):
-            theirs, ours = getattr(other.config, name), getattr(config, name)
-            if theirs != ours:
-                raise CheckpointError(f"{init} has {name} {theirs}, this run has {ours}")
-        network.load_state_dict(other.state_dict())
-        LOG.info("weights from %s", init)
+        _take_over(network, init, objects)
     elif backbone is not None:
         load_backbone(network, backbone, partial=True)
     return network.train()
 
 
-def _other_network(init: Path) -> KeypointNet:
+def _take_over(network: KeypointNet, init: Path, objects: Sequence[ObjectModel]) -> None:
+    """Copy trunk, decoder and the heads of objects that both know."""
+    other, theirs = _other_network(init)
+    for name in ("n_keypoints", "activation", "decoder_channels"):
+        has, wanted = getattr(other.config, name), getattr(network.config, name)
+        if has != wanted:
+            raise CheckpointError(f"{init} has {name} {has}, this run has {wanted}")
+    state, copied = other.state_dict(), []
+    heads = {name: tensor.clone() for name, tensor in network.head.state_dict().items()}
+    for index, model in enumerate(objects):
+        if model.object_id not in theirs:
+            continue
+        known, keypoints = theirs[model.object_id]
+        if not np.allclose(keypoints, model.keypoints, atol=0.01):
+            raise CheckpointError(f"{init} knows object {model.object_id} by other keypoints")
+        copied.append(model.object_id)
+        for name, tensor in heads.items():
+            tensor[index] = state[f"head.{name}"][known]
+    network.load_state_dict({**state, **{f"head.{name}": t for name, t in heads.items()}})
+    LOG.info("weights from %s, with those of objects %s", init, copied)
+
+
+def _other_network(init: Path) -> tuple[KeypointNet, dict[int, tuple[int, Array]]]:
+    """Return a network, and the index and keypoints (k, 3), mm, of each object that it knows."""
     if init.suffix == ".safetensors":
-        return load_network(init)[0]
-    bundle = read_bundle(init)
-    return import_network(bundle.network, NetworkConfig(**bundle.provenance.network))
+        network, objects = load_network(init)[0], read_run_objects(init.parent)
+    else:
+        bundle = read_bundle(init)
+        objects = list(bundle.objects)
+        network = import_network(bundle.network, NetworkConfig(**bundle.provenance.network))
+    return network, {one.object_id: (i, one.keypoints) for i, one in enumerate(objects)}
