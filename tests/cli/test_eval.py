@@ -1,6 +1,7 @@
 """heatpose eval, as a user calls it."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,10 +36,23 @@ def test_it_prints_a_table_and_a_sentence(truth):
     answer = evaluate(results, "--dataset", dataset)
     assert answer.exit_code == 0, answer.output
     last = answer.stdout.splitlines()[-1]
-    assert last == (
-        "AR_MSSD 1.0000, AR_MSPD 1.0000, AR_VSD 1.0000, ADD(-S) 0.1d 1.0000 over 4 targets"
-    )
-    assert answer.stdout.count("1.0000") == 4 + 3 * len(KEYS)
+    assert last.startswith("AR_MSSD 1.0000 (1.0000 to 1.0000), AR_MSPD 1.0000")
+    assert "over 4 targets" in last and "draws of 2 images" in last
+    assert answer.stdout.count("1.0000") == 4 * 3 + 3 * len(KEYS)
+
+
+def test_another_method_is_held_beside(truth, tmp_path):
+    results, dataset = truth
+    read = Path(results).read_text().splitlines(keepends=True)
+    (tmp_path / "less.csv").write_text("".join(read[:3]))  # two of four poses
+    answer = evaluate(results, "--dataset", dataset, "--against", str(tmp_path / "less.csv"))
+    assert answer.exit_code == 0, answer.output
+    assert "ours less theirs" in answer.stdout and "0.500" in answer.stdout
+
+
+def test_detections_are_not_held_beside_poses(truth, boxes):
+    answer = evaluate(boxes, "--dataset", truth[1], "--against", truth[0])
+    assert answer.exit_code != 0 and "--against compares poses" in answer.stderr
 
 
 def test_json_is_all_that_it_prints(truth):
@@ -48,6 +62,7 @@ def test_json_is_all_that_it_prints(truth):
     assert record == {
         "targets": 4,
         "mean": dict.fromkeys(KEYS, 1.0),
+        "interval": {key: [1.0, 1.0] for key in KEYS},
         "objects": {"1": dict.fromkeys(KEYS, 1.0), "2": dict.fromkeys(KEYS, 1.0)},
     }
 

@@ -77,6 +77,7 @@ class Evaluation:
     """The scores of each target."""
 
     object_ids: NDArray[np.int64]  # (n,)
+    images: NDArray[np.int64]  # scene and image id, (n, 2)
     scores: dict[str, Array | None]  # (n,) for each of KEYS, in [0, 1]
 
     def mean(self, object_id: int | None = None) -> dict[str, float | None]:
@@ -111,9 +112,10 @@ def evaluate_results(
         log.warning("none of the %d poses is of a target of %s", len(results), dataset.root)
     judge = Judge(dataset, estimates)
     scores = [judge(target) for target in progress(targets)]
-    object_ids = [t.object_id for t, s in zip(targets, scores, strict=True) for _ in s[KEYS[0]]]
+    each = [t for t, s in zip(targets, scores, strict=True) for _ in s[KEYS[0]]]
     return Evaluation(
-        object_ids=np.array(object_ids),
+        object_ids=np.array([target.object_id for target in each]),
+        images=np.array([(target.scene_id, target.image_id) for target in each]),
         scores={
             key: np.concatenate([s[key] for s in scores]) if key in scores[0] else None
             for key in KEYS

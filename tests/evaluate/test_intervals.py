@@ -1,0 +1,57 @@
+"""Bootstrap over images."""
+
+import numpy as np
+import pytest
+
+from heatpose.errors import DataError
+from heatpose.evaluate.intervals import differences, intervals
+from heatpose.evaluate.scores import Evaluation
+
+
+def evaluation(values, images, object_ids=None):
+    values = np.asarray(values, float)
+    ids = np.ones(len(values), int) if object_ids is None else np.asarray(object_ids)
+    scenes = np.stack([np.zeros(len(values), int), np.asarray(images)], axis=1)
+    return Evaluation(ids, scenes, {"ar_mssd": values, "ar_vsd": None})
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(3)
+
+
+def test_the_interval_of_independent_images_is_that_of_the_normal_law(rng):
+    values = rng.random(400)
+    found = intervals(evaluation(values, np.arange(400)))["ar_mssd"]
+    half = 1.96 * values.std() / np.sqrt(400)
+    assert found.mean == pytest.approx(values.mean())
+    assert found.low == pytest.approx(values.mean() - half, abs=0.1 * half)
+    assert found.high == pytest.approx(values.mean() + half, abs=0.1 * half)
+
+
+def test_copies_within_an_image_make_nothing_surer(rng):
+    values = rng.random(50)
+    one = intervals(evaluation(values, np.arange(50)))["ar_mssd"]
+    copies = intervals(evaluation(np.repeat(values, 4), np.repeat(np.arange(50), 4)))["ar_mssd"]
+    assert (copies.low, copies.high) == pytest.approx((one.low, one.high))
+
+
+def test_what_is_hard_for_both_cancels_in_a_difference(rng):
+    hard = rng.random(60)
+    ours = evaluation(hard + 0.1, np.arange(60))
+    theirs = evaluation(hard, np.arange(60))
+    gap = differences(ours, theirs)["ar_mssd"]
+    assert (gap.mean, gap.low, gap.high) == pytest.approx((0.1, 0.1, 0.1))
+    assert intervals(ours)["ar_mssd"].low < intervals(theirs)["ar_mssd"].high  # these overlap
+
+
+def test_an_object_has_its_own_interval_and_what_was_not_measured_has_none():
+    both = evaluation([1, 1, 0, 0], [0, 1, 0, 1], object_ids=[1, 1, 2, 2])
+    assert intervals(both, 1)["ar_mssd"].low == 1.0
+    assert intervals(both, 2)["ar_mssd"].high == 0.0
+    assert intervals(both)["ar_vsd"] is None and differences(both, both)["ar_vsd"] is None
+
+
+def test_results_on_other_targets_are_not_compared():
+    with pytest.raises(DataError, match="same targets can be compared, got 2 and 3"):
+        differences(evaluation([1, 1], [0, 1]), evaluation([1, 1, 1], [0, 1, 2]))
