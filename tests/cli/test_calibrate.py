@@ -12,7 +12,7 @@ from heatpose.data.bop_files import (
     write_scene_gt,
     write_targets,
 )
-from heatpose.data.images import write_image
+from heatpose.data.images import read_image, write_image
 from heatpose.geometry.transforms import make_transform
 from heatpose.objects.mesh import write_mesh
 from heatpose.runtime.bundle import read_bundle
@@ -64,6 +64,18 @@ def test_a_bundle_learns_probabilities_and_keeps_all_else(toys, known):
     arguments += ["--out", toys.folder / "out"]
     assert CliRunner().invoke(app, list(map(str, arguments))).exit_code == 0
     assert '"probability": 0.' in (toys.folder / "out" / "poses.json").read_text()
+
+
+def test_what_was_promised_and_came_true_is_drawn(toys, known):
+    pytest.importorskip("matplotlib")
+    out, plot = toys.folder / "sure.heatpose", toys.folder / "sure.png"
+    result = calibrate(toys, known, "--out", out, "--plot", plot)
+    assert result.exit_code == 0, result.output
+    assert f"drawn: {plot}" in result.stdout
+    picture = read_image(plot)
+    assert picture.shape[0] > 400 and picture.std() > 5
+    # The dots, the risk by probability and its entry in the legend are blue.
+    assert ((picture[..., 2].astype(int) - picture[..., 0]) > 100).sum() > 300
 
 
 def test_what_a_bundle_says_is_checked_and_nothing_is_written(toys, known):

@@ -8,12 +8,12 @@ from heatpose.data.frames import frames_of_targets, with_true_boxes
 from heatpose.errors import DataError
 from heatpose.evaluate.reliability import (
     KnownPoses,
-    area_under_risk,
     check,
     described,
     known_poses,
     learn,
     learn_and_check,
+    risk_curve,
 )
 from heatpose.geometry.transforms import transform_points
 from heatpose.objects.catalogue import read_models
@@ -59,7 +59,7 @@ def test_keypoints_without_truth_do_not_count():
 
 def test_risk_by_hand():
     """Right, wrong, right: shares of wrong ones 0, 1/2, 1/3."""
-    assert area_under_risk(np.array([0.2, 0.9, 0.5]), np.array([1.0, 1, 0])) == pytest.approx(
+    assert risk_curve(np.array([0.2, 0.9, 0.5]), np.array([1.0, 1, 0])).mean() == pytest.approx(
         (0 + 1 / 2 + 1 / 3) / 3
     )
 

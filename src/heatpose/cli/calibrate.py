@@ -25,6 +25,10 @@ def calibrate(
         Path | None,
         typer.Option(help="Bundle to write; without it the bundle's own calibration is checked."),
     ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="PNG to draw: what was promised and what came true; risk and coverage."),
+    ] = None,
     split: Annotated[str, typer.Option(help="Folder of the scenes.")] = "test",
     targets: Annotated[
         str | None,
@@ -56,6 +60,8 @@ def calibrate(
     from heatpose.export.card import with_calibration
     from heatpose.runtime.bundle import read_bundle, write_bundle
 
+    if plot is not None:  # before the work, not after it
+        from heatpose.draw.reliability import draw_reliability
     if true_boxes and boxes is not None:
         raise OptionError("--boxes and --true-boxes exclude each other")
     contents = read_bundle(bundle)
@@ -73,6 +79,9 @@ def calibrate(
         write_bundle(out, replace(contents, calibration=calibration, card=card))
     Console().print(_table(found))
     typer.echo(described(found))
+    if plot is not None:
+        draw_reliability(plot, found, f"{contents.name} on {data.root.name}/{data.split}")
+        typer.echo(f"drawn: {plot}")
     if out is not None:
         typer.echo(f"calibrated on {len(poses.right)} poses: {out}")
 

@@ -17,6 +17,7 @@ EXTRA_OF = {
     "coacd": "synth",
     "fast_simplification": "train",
     "lightning": "train",
+    "matplotlib": "plots",
     "mitsuba": "synth",
     "mujoco": "synth",
     "nncf": "int8",

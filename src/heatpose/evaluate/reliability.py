@@ -53,6 +53,15 @@ class Bin:
     right: float  # share
 
 
+@dataclass(frozen=True, eq=False)
+class RiskCurves:
+    """The share of wrong ones among the n poses that come first, for n = 1, 2, ..., each (n,)."""
+
+    by_probability: Array
+    by_score: Array
+    at_best: Array  # all right ones first: no order can do better
+
+
 @dataclass(frozen=True)
 class Reliability:
     """How far probabilities and regions can be trusted."""
@@ -61,9 +70,7 @@ class Reliability:
     n_right: int
     bins: tuple[Bin, ...]  # of a tenth each, those that hold poses
     calibration_error: float  # expected: mean distance of probability and share, over the bins
-    risk: float  # area under the curve of wrong share over coverage, best probabilities first
-    risk_by_score: float  # the same with the best scores first
-    risk_at_best: float  # the same with all right ones first: no order can do better
+    curves: RiskCurves
     coverage: tuple[float, ...]  # share of keypoints in their regions, for each of LEVELS
 
 
@@ -198,9 +205,11 @@ def check(calibration: Calibration, poses: KnownPoses) -> Reliability:
         n_right=int(right.sum()),
         bins=bins,
         calibration_error=apart / len(right),
-        risk=area_under_risk(probabilities, right),
-        risk_by_score=area_under_risk(poses.scores, right),
-        risk_at_best=area_under_risk(right, right),
+        curves=RiskCurves(
+            by_probability=risk_curve(probabilities, right),
+            by_score=risk_curve(poses.scores, right),
+            at_best=risk_curve(right, right),
+        ),
         coverage=tuple(
             float((errors <= radius * spreads).mean()) if len(errors) else np.nan
             for radius in calibration.radii
@@ -208,15 +217,18 @@ def check(calibration: Calibration, poses: KnownPoses) -> Reliability:
     )
 
 
-def area_under_risk(order: Array, right: Array) -> float:
-    """Return the mean, over all n, of the share of wrong ones among the n that come first.
+def risk_curve(order: Array, right: Array) -> Array:
+    """Return the share of wrong ones among the n that come first, for n = 1, 2, ..., (n,).
+
+    Its mean is the area under the curve of risk over coverage.
 
     Args:
         order: what is largest comes first, (n,).
         right: 1 for what is right, 0 for what is wrong, (n,).
     """
     wrong = 1 - right[np.argsort(-order, kind="stable")]
-    return float((np.cumsum(wrong) / np.arange(1, len(wrong) + 1)).mean())
+    curve: Array = np.cumsum(wrong) / np.arange(1, len(wrong) + 1)
+    return curve
 
 
 def described(reliability: Reliability) -> str:
@@ -225,9 +237,11 @@ def described(reliability: Reliability) -> str:
         f"{level:.0%} regions cover {share:.1%}"
         for level, share in zip(LEVELS, reliability.coverage, strict=True)
     )
+    curves = reliability.curves
     return (
         f"{reliability.n_right} of {reliability.n_poses} poses right; expected calibration error "
-        f"{reliability.calibration_error:.3f}; area under risk and coverage {reliability.risk:.3f} "
-        f"(by score {reliability.risk_by_score:.3f}, at best {reliability.risk_at_best:.3f}); "
+        f"{reliability.calibration_error:.3f}; area under risk and coverage "
+        f"{curves.by_probability.mean():.3f} (by score {curves.by_score.mean():.3f}, at best "
+        f"{curves.at_best.mean():.3f}); "
         f"keypoints: {covered}"
     )
