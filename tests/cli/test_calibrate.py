@@ -51,13 +51,13 @@ def test_a_bundle_learns_probabilities_and_keeps_all_else(toys, known):
     out = toys.folder / "sure.heatpose"
     result = calibrate(toys, known, "--out", out)
     assert result.exit_code == 0, result.output
-    assert "2 of 4 poses right; expected calibration error" in result.stdout
+    assert "4 of 8 poses right; expected calibration error" in result.stdout
     assert result.stdout.endswith(f"calibrated on 8 poses: {out}\n")
     before, after = read_bundle(toys.bundle), read_bundle(out)
     assert before.calibration is None and len(after.calibration.weights) == 6
     assert (after.network, after.name) == (before.network, before.name)
     assert after.card.startswith(before.card)
-    assert "learned on 8 poses of known/test" in after.card and "2 of 4 poses right" in after.card
+    assert "learned on 8 poses of known/test" in after.card and "4 of 8 poses right" in after.card
 
     arguments = ["estimate", toys.images, "--camera", toys.folder / "camera.json"]
     arguments += ["--bundle", out, "--boxes", toys.folder / "boxes.json"]
@@ -99,5 +99,5 @@ def test_mistakes_are_one_line(toys, known):
     write_scene_gt(known / "test" / "000001" / "scene_gt.json", right)
     result = calibrate(toys, known, "--out", toys.folder / "sure.heatpose")
     assert result.exit_code == 1
-    assert "cannot calibrate: 4 of 4 poses are right" in result.stderr
+    assert "cannot calibrate: 6 of 6 poses are right" in result.stderr
     assert not (toys.folder / "sure.heatpose").exists()

@@ -70,3 +70,10 @@ def test_activations_differ_and_unknown_ones_are_named():
     assert make_activation("silu")(x.clone())[0] < 0
     with pytest.raises(ValueError, match=r"one of \['relu', 'silu'\], got 'gelu'"):
         make_activation("gelu")
+
+
+def test_a_trunk_may_be_narrower_and_end_earlier():
+    trunk = ResNet18(width=16, n_stages=3).eval()
+    shapes = [tuple(stage.shape[1:]) for stage in trunk(torch.zeros(1, 3, 64, 96))]
+    assert shapes == [(16, 16, 24), (32, 8, 12), (64, 4, 6)]
+    assert not any("layer4" in name for name in trunk.state_dict())

@@ -63,6 +63,16 @@ def test_heads_follow_their_objects_and_new_objects_begin_afresh(other_run, obje
     assert torch.equal(network.trunk.conv1.weight, theirs["trunk.conv1.weight"])
 
 
+def test_a_smaller_trunk_takes_the_stages_that_it_has(other_run, objects):
+    file, theirs = other_run
+    smaller = make_network(replace(CONFIG, stages=3), 9, init=file, objects=objects)
+    for name, value in smaller.state_dict().items():
+        assert torch.equal(value, theirs[name]), name
+    save_network(file, smaller, {})
+    with pytest.raises(CheckpointError, match=r"it lacks trunk\.layer4"):
+        make_network(CONFIG, 9, init=file, objects=objects)
+
+
 def test_an_object_known_by_other_keypoints_is_refused_by_name(other_run, objects):
     moved = replace(objects[0], keypoints=objects[0].keypoints + 1.0)
     with pytest.raises(CheckpointError, match=f"object {moved.object_id} by other keypoints"):

@@ -47,8 +47,8 @@ def calibrate(
 ) -> None:
     """Learn how likely a bundle's poses are right, or check what it says of that.
 
-    Poses are estimated in images whose truth is known. What is learned from every other scene (or
-    image, where there is one scene) is checked on the others, and learned again from all. Without
+    Poses are estimated in images whose truth is known. Each fifth of the scenes (or images, where
+    there is one scene) is checked by what the others teach; then it is learned from all. Without
     --out nothing is learned: the bundle's own calibration is held against the truth.
     """
     from dataclasses import replace

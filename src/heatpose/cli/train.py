@@ -33,6 +33,10 @@ def keypoints(
     activation: Annotated[
         Literal["relu", "silu"], typer.Option(help="Of the whole network.")
     ] = "relu",
+    stages: Annotated[
+        int,
+        typer.Option(min=3, max=4, help="Of the ResNet-18; 3 are faster, and small."),
+    ] = 4,
     crop_size: Annotated[int, typer.Option(help="Side of the crops, px.")] = 256,
     batch_size: Annotated[int, typer.Option(help="Samples in a batch.")] = 32,
     learning_rate: Annotated[float, typer.Option(help="At the top of the schedule.")] = 1e-3,
@@ -90,7 +94,11 @@ def keypoints(
         )
         models = find_objects(objects, unit, n_keypoints, strategy)
         network_config = NetworkConfig(
-            len(models), n_keypoints=n_keypoints, activation=activation, crop_size=crop_size
+            len(models),
+            n_keypoints=n_keypoints,
+            activation=activation,
+            crop_size=crop_size,
+            stages=stages,
         )
     datasets = [BopDataset(root, scenes_split) for root in scenes or []]
     maker = make_maker(models, backgrounds, config.sample, datasets, scenes_share)

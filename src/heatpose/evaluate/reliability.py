@@ -19,6 +19,7 @@ from heatpose.solve.probability import LEVELS, RIGHT, Calibration, fit_calibrati
 from heatpose.types import Evidence, PoseEstimate
 
 N_BINS = 10
+N_FOLDS = 5  # each is checked by what the other four teach
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,21 +173,43 @@ def learn(poses: KnownPoses) -> Calibration:
 
 
 def learn_and_check(poses: KnownPoses) -> tuple[Calibration, Reliability]:
-    """Learn from all poses; and check what is learned from every other group on the others.
+    """Learn from all poses; and check each fifth of the groups by what the others teach.
 
     Raises:
         DataError: there is too little to learn from.
     """
-    odd = np.isin(poses.groups, np.unique(poses.groups)[1::2])
-    if odd.all() or not odd.any():
+    groups = np.unique(poses.groups)
+    if len(groups) < 2:
         raise DataError("cannot calibrate: all poses are of one image")
-    checked = check(learn(poses.only(~odd)), poses.only(odd))
-    return learn(poses), checked
+    probabilities = np.empty(len(poses.right))
+    radii = np.empty((len(poses.right), len(LEVELS)))
+    n_folds = min(N_FOLDS, len(groups))
+    for fold in range(n_folds):
+        checked = np.isin(poses.groups, groups[fold::n_folds])
+        calibration = learn(poses.only(~checked))
+        probabilities[checked] = _probabilities(calibration, poses.only(checked))
+        radii[checked] = calibration.radii
+    return learn(poses), _reliability(poses, probabilities, radii)
 
 
 def check(calibration: Calibration, poses: KnownPoses) -> Reliability:
     """Compare probabilities and regions with what is true."""
-    probabilities = np.array([calibration.probability(one) for one in poses.evidence])
+    radii = np.tile(calibration.radii, (len(poses.right), 1))
+    return _reliability(poses, _probabilities(calibration, poses), radii)
+
+
+def _probabilities(calibration: Calibration, poses: KnownPoses) -> Array:
+    return np.array([calibration.probability(one) for one in poses.evidence])
+
+
+def _reliability(poses: KnownPoses, probabilities: Array, radii: Array) -> Reliability:
+    """Compare what was said of n poses with what is true.
+
+    Args:
+        poses: with the truth.
+        probabilities: that they are right, (n,).
+        radii: of the regions of their keypoints for each of LEVELS, in spreads, (n, levels).
+    """
     right = poses.right.astype(float)
     place = np.minimum((probabilities * N_BINS).astype(int), N_BINS - 1)
     bins = tuple(
@@ -199,7 +222,7 @@ def check(calibration: Calibration, poses: KnownPoses) -> Reliability:
     )
     apart = sum(abs(one.probability - one.right) * one.count for one in bins)
     there = np.isfinite(poses.errors) & np.isfinite(poses.spreads)
-    errors, spreads = poses.errors[there], poses.spreads[there]
+    within = poses.errors[..., None] <= radii[:, None] * poses.spreads[..., None]
     return Reliability(
         n_poses=len(right),
         n_right=int(right.sum()),
@@ -210,10 +233,9 @@ def check(calibration: Calibration, poses: KnownPoses) -> Reliability:
             by_score=risk_curve(poses.scores, right),
             at_best=risk_curve(right, right),
         ),
-        coverage=tuple(
-            float((errors <= radius * spreads).mean()) if len(errors) else np.nan
-            for radius in calibration.radii
-        ),
+        coverage=tuple(float(within[there, i].mean()) for i in range(len(LEVELS)))
+        if there.any()
+        else (np.nan,) * len(LEVELS),
     )
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from heatpose.model.resnet import STAGE_CHANNELS, Activation, ResNet18, make_activation
+from heatpose.model.resnet import N_STAGES, Activation, ResNet18, make_activation
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -24,11 +24,14 @@ class NetworkConfig:
     activation: Activation = "relu"
     decoder_channels: int = 128
     crop_size: int = 256  # side of the crops it is trained for, px
+    stages: int = N_STAGES  # of the trunk; three make a network of a quarter of the size
 
     def __post_init__(self) -> None:
         for name in ("n_objects", "n_keypoints", "decoder_channels", "crop_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.stages not in (3, 4):
+            raise ValueError(f"stages must be 3 or 4, got {self.stages}")
         if self.crop_size % 32:
             raise ValueError(f"crop_size must be divisible by 32, got {self.crop_size}")
 
@@ -44,8 +47,9 @@ class KeypointNet(nn.Module):
         self.config = config
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
-        self.trunk = ResNet18(config.activation)
-        self.decoder = Decoder(config.decoder_channels, config.activation)
+        self.trunk = ResNet18(config.activation, n_stages=config.stages)
+        channels = config.decoder_channels
+        self.decoder = Decoder(self.trunk.channels, channels, config.activation)
         self.head = ObjectHead(config.n_objects, config.n_keypoints, config.decoder_channels)
 
     def forward(self, crops: Tensor, object_index: Tensor) -> Tensor:
@@ -66,11 +70,13 @@ class KeypointNet(nn.Module):
 class Decoder(nn.Module):
     """Features at stride 4 that know what the deeper stages saw (a feature pyramid)."""
 
-    def __init__(self, channels: int, activation: Activation) -> None:
+    def __init__(
+        self, stage_channels: tuple[int, ...], channels: int, activation: Activation
+    ) -> None:
         super().__init__()
-        self.laterals = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in STAGE_CHANNELS)
+        self.laterals = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in stage_channels)
         self.merges = nn.ModuleList(
-            SeparableConv(channels, activation) for _ in STAGE_CHANNELS[:-1]
+            SeparableConv(channels, activation) for _ in stage_channels[:-1]
         )
 
     def forward(self, stages: tuple[Tensor, ...]) -> Tensor:

@@ -36,7 +36,7 @@ class KeypointTraining(Training[KeypointNet, TrainConfig]):
         largest maps need no backward pass then.
         """
         trunk = self.network.trunk
-        return [trunk.conv1, trunk.bn1, trunk.layer1] if self.config.frozen else []
+        return [trunk.conv1, trunk.bn1, trunk.layers[0]] if self.config.frozen else []
 
     def on_train_epoch_start(self) -> None:
         """Put all in training mode but what keeps its weights."""

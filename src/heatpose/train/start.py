@@ -94,7 +94,8 @@ def make_network(
         seed: of fresh weights.
         backbone: pretrained trunk.
         init: the other network: ``network.safetensors`` of a run, or a bundle. Trunk and decoder
-            are taken over, and the output weights of each object that both know.
+            are taken over, the stages that both have, and the output weights of each object
+            that both know.
         objects: what is to be learned, in the order of the object index.
 
     Raises:
@@ -119,7 +120,10 @@ def _take_over(network: KeypointNet, init: Path, objects: Sequence[ObjectModel])
         has, wanted = getattr(other.config, name), getattr(network.config, name)
         if has != wanted:
             raise CheckpointError(f"{init} has {name} {has}, this run has {wanted}")
-    state, copied = other.state_dict(), []
+    own, copied = network.state_dict(), []
+    state = {name: t for name, t in other.state_dict().items() if name in own}
+    if missing := [name for name in own if name not in state]:
+        raise CheckpointError(f"{init} has fewer stages than this run: it lacks {missing[0]}")
     heads = {name: tensor.clone() for name, tensor in network.head.state_dict().items()}
     for index, model in enumerate(objects):
         if model.object_id not in theirs:
