@@ -58,6 +58,15 @@ def run(tmp_path, network, cube_mesh, brick_mesh):
     return run
 
 
+def test_a_keypoint_network_may_be_exported_in_eight_bits(run, tmp_path):
+    pytest.importorskip("nncf")
+    export_run(run, tmp_path / "half.heatpose")
+    report = export_run(run, tmp_path / "int8.heatpose", int8_keypoints=True)
+    half, small = (read_bundle(tmp_path / f"{name}.heatpose") for name in ("half", "int8"))
+    assert len(small.network) < 0.7 * len(half.network)
+    assert report.exact.heatmaps > 0 and str(report.exact) in small.card
+
+
 def test_a_run_becomes_a_bundle_that_sees_the_same(run, tmp_path, network):
     report = export_run(
         run,

@@ -26,6 +26,13 @@ def export(
     int8: Annotated[
         bool, typer.Option("--int8", help="Store the detector in eight bits: half the bytes.")
     ] = False,
+    int8_keypoints: Annotated[
+        bool,
+        typer.Option(
+            "--int8-keypoints",
+            help="Let the keypoint network compute in eight bits: fast, not to be trained on.",
+        ),
+    ] = False,
     threshold: Annotated[
         float, typer.Option(min=0, max=1, help="Score from which on its detections count.")
     ] = 0.25,
@@ -52,8 +59,11 @@ def export(
 
     if (run is None) == (bundle is None):
         raise typer.BadParameter("give a RUN folder, or a --bundle to take the keypoints from")
-    if run is None and (notes or attribution or names):
-        raise OptionError("--notes, --attribution and --names belong to a RUN: bundles keep theirs")
+    if run is None and (notes or attribution or names or int8_keypoints):
+        raise OptionError(
+            "--notes, --attribution, --names and --int8-keypoints belong to a RUN: bundles keep "
+            "theirs"
+        )
     if detector is None and (bundle is not None or int8 or image_size is not None):
         raise OptionError("--bundle, --int8 and --image-size ask for a --detector")
     if image_size is not None and image_size % 32:
@@ -73,6 +83,7 @@ def export(
             object_names=_names_by_id(names),
             detector=detector,
             int8=int8,
+            int8_keypoints=int8_keypoints,
             threshold=threshold,
             image_size=image_size,
         )

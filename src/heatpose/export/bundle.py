@@ -12,6 +12,7 @@ from heatpose.errors import CheckpointError, DataError, UnknownObjectError
 from heatpose.export.agreement import Agreement, compare, rendered_crops
 from heatpose.export.bundled_detector import THRESHOLD, bundled_detector, described
 from heatpose.export.card import with_detector, write_card
+from heatpose.export.int8 import quantise_network
 from heatpose.export.onnx import export_network
 from heatpose.export.small_mesh import small_mesh
 from heatpose.model.heatmaps import SIGMA, STRIDE
@@ -27,13 +28,14 @@ OBJECTS_FORMAT = 1
 # An export further from the trained network than this has gone wrong.
 LARGEST_SHIFT = 0.1  # median over keypoints, px of the crop
 LARGEST_DIFFERENCE = 0.05  # between probabilities
+N_CALIBRATION = 96  # rendered crops that choose the scales of int8
 
 
 @dataclass(frozen=True)
 class ExportReport:
     """How well an exported network keeps to the one that was trained."""
 
-    exact: Agreement  # through OpenVINO in f32: what storing weights in float16 costs
+    exact: Agreement  # through OpenVINO in f32: what storing weights in fewer bits costs
     fast: Agreement  # in the precision that OpenVINO chooses on this machine
     precision: str  # that one's name
     detector: str | None = None  # how far the exported detector is from the trained one
@@ -49,6 +51,7 @@ def export_run(
     object_names: Mapping[int, str] | None = None,
     detector: Path | None = None,
     int8: bool = False,
+    int8_keypoints: bool = False,
     threshold: float = THRESHOLD,
     image_size: int | None = None,
 ) -> ExportReport:
@@ -62,8 +65,10 @@ def export_run(
         attribution: where the CAD models come from, and their licence.
         object_names: names by object id, for objects that should be called otherwise.
         detector: folder that `heatpose train detector` wrote, if the bundle is to hold one.
-        int8: as for `bundled_detector`, and
-        threshold: likewise, and
+        int8: as for `bundled_detector`.
+        int8_keypoints: whether the keypoint network is to compute in eight bits. It is faster and
+            half as large, cannot be trained on, and what it costs is told, refused at no height.
+        threshold: as for `bundled_detector`, and
         image_size: likewise.
 
     Raises:
@@ -81,6 +86,11 @@ def export_run(
     provenance = provenance.model_copy(update={"notes": notes, "meshes": attribution})
     exported = export_network(network)
     report = _check_export(network, exported, objects, crop)
+    if int8_keypoints:
+        each = -(-N_CALIBRATION // len(objects))
+        views = rendered_crops(objects, crop.size, crop.margin, each, seed=1)
+        exported = quantise_network(network, *views)
+        report = _agreements(network, exported, objects, crop)
     name = name or out.stem
     small = tuple(replace(model, mesh=small_mesh(model.mesh)) for model in objects)
     card = write_card(name, small, crop, provenance, str(report.exact))
@@ -194,13 +204,21 @@ def _provenance(network: KeypointNet, training: Mapping[str, Any]) -> Provenance
 def _check_export(
     network: KeypointNet, exported: bytes, objects: list[ObjectModel], crop: CropSettings
 ) -> ExportReport:
-    inputs = rendered_crops(objects, crop.size, crop.margin)
-    truth = TorchPredictor(network)(*inputs)
-    exact = compare(OpenVinoPredictor(exported, precision="f32")(*inputs), truth)
+    report = _agreements(network, exported, objects, crop)
+    exact = report.exact
     if exact.median > LARGEST_SHIFT or exact.heatmaps > LARGEST_DIFFERENCE:
         raise CheckpointError(
             f"the exported network differs from the trained one: keypoints by {exact}, "
             f"heatmaps by up to {exact.heatmaps:.3g}"
         )
+    return report
+
+
+def _agreements(
+    network: KeypointNet, exported: bytes, objects: list[ObjectModel], crop: CropSettings
+) -> ExportReport:
+    inputs = rendered_crops(objects, crop.size, crop.margin)
+    truth = TorchPredictor(network)(*inputs)
+    exact = compare(OpenVinoPredictor(exported, precision="f32")(*inputs), truth)
     usual = OpenVinoPredictor(exported)
     return ExportReport(exact, compare(usual(*inputs), truth), usual.precision)

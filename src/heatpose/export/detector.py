@@ -1,21 +1,16 @@
 """Detectors as ONNX: the half that is deployed, in float or with int8 arithmetic."""
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import ModelProto, TensorProto, numpy_helper
+from onnx import ModelProto
 from torch import Tensor, nn
 
-from heatpose.errors import MissingExtraError
-from heatpose.export.onnx import halve_weights, restore_weights, trace
+from heatpose.export.int8 import quantise
+from heatpose.export.onnx import halve_weights, trace
 from heatpose.geometry.arrays import Image
 from heatpose.model.yolov10 import YoloV10
 from heatpose.runtime.box_predictor import open_box_predictor
@@ -67,33 +62,9 @@ def quantise_detector(network: bytes, images: Sequence[Image], image_size: int =
     Raises:
         MissingExtraError: NNCF is not installed.
     """
-    try:
-        with _silence():
-            import nncf
-            from nncf.quantization import advanced_parameters as advanced
-    except ImportError:
-        raise MissingExtraError('int8 networks need nncf: pip install "heatpose[int8]"') from None
-    model = onnx.load_from_string(restore_weights(network))
-    batches = [
-        fit_image(image, (None, None), image_size)[0].transpose(2, 0, 1)[None] for image in images
-    ]
-    scope = nncf.IgnoredScope(names=sorted(_kept_in_float(model)))
-    # One scale for all channels of a value: ONNX Runtime has no convolution that takes several.
-    together = advanced.AdvancedQuantizationParameters(
-        activations_quantization_params=advanced.QuantizationParameters(per_channel=False)
-    )
-    with _silence():
-        quantised = nncf.quantize(
-            model,
-            nncf.Dataset(batches, lambda batch: {INPUT: batch.astype(np.float32) / 255}),
-            preset=nncf.QuantizationPreset.MIXED,  # activations below and above 0 differ (SiLU)
-            subset_size=len(batches),
-            ignored_scope=scope,
-            advanced_parameters=together,
-        )
-    _use_unsigned(quantised)
-    onnx.checker.check_model(quantised)
-    return bytes(quantised.SerializeToString())
+    pixels = [fit_image(image, (None, None), image_size)[0] for image in images]
+    inputs = [{INPUT: one.transpose(2, 0, 1)[None].astype(np.float32) / 255} for one in pixels]
+    return quantise(network, inputs, _kept_in_float)
 
 
 def _kept_in_float(model: ModelProto) -> set[str]:
@@ -107,19 +78,6 @@ def _kept_in_float(model: ModelProto) -> set[str]:
             seen.add(node.name)
             values += node.input
     return kept | seen
-
-
-def _use_unsigned(model: ModelProto) -> None:
-    """Count activations from 0 to 255 rather than from -128 to 127: the same numbers.
-
-    OpenVINO 2026.4 computes rubbish from signed ones whose zero is not in the middle.
-    """
-    zeros = {node.input[2] for node in model.graph.node if node.op_type == "QuantizeLinear"}
-    for stored in model.graph.initializer:
-        if stored.name in zeros and stored.data_type == TensorProto.INT8:
-            values = numpy_helper.to_array(stored).astype(np.int16) + 128
-            stored.CopyFrom(numpy_helper.from_array(values.astype(np.uint8), stored.name))
-    del model.graph.value_info[:]  # it says that they are signed
 
 
 @dataclass(frozen=True)
@@ -184,17 +142,3 @@ def largest_difference(
         scores=max(one.scores for one in each),
         n_detections=sum(one.n_detections for one in each),
     )
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Keep the log, the warnings and the progress bars of NNCF from people."""
-    log = logging.getLogger("nncf")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(level)

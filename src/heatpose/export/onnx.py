@@ -44,8 +44,13 @@ def export_network(network: KeypointNet) -> bytes:
     return halve_weights(trace_network(network))
 
 
-def trace_network(network: KeypointNet) -> bytes:
-    """Return a network as `export_network` does, with its weights as they are, float32."""
+def trace_network(network: KeypointNet, optimize: bool = False) -> bytes:
+    """Return a network as `export_network` does, with its weights as they are, float32.
+
+    Args:
+        network: the network.
+        optimize: as for `trace`.
+    """
     network = copy.deepcopy(network).cpu().eval()
     size = network.config.crop_size
     return trace(
@@ -55,6 +60,7 @@ def trace_network(network: KeypointNet) -> bytes:
             "object_index": (torch.zeros(2, dtype=torch.int64), {0: "b"}),
         },
         "heatmaps",
+        optimize,
     )
 
 
