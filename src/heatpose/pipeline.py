@@ -24,6 +24,7 @@ from heatpose.runtime.predictor import Backend, KeypointPredictor, Precision, op
 from heatpose.solve.outline import CroppedObject, OutlineFit, refine_with_outlines
 from heatpose.solve.pnp import Correspondences, PnPSolution, solve_pnp
 from heatpose.solve.probability import Calibration, weigh
+from heatpose.solve.visibility import with_visibility
 from heatpose.types import Detection, Observation, PoseEstimate
 
 Detector = Callable[[Observation], Sequence[Detection]]
@@ -180,7 +181,10 @@ class PoseEstimator:
             fits = self.fit_outlines(detections, crops, matches, solutions, observation.camera)
         each = zip(detections, keypoints, matches, solutions, fits, strict=True)
         estimates = [self._estimate(*one, observation.camera) for one in each]
-        return sorted((e for e in estimates if e), key=lambda e: e.score, reverse=True)
+        found = sorted((e for e in estimates if e), key=lambda e: e.score, reverse=True)
+        if self.renderer is None:
+            return found
+        return with_visibility(found, self.objects, self.renderer)
 
     def detect(self, observation: Observation) -> list[Detection]:
         """Ask the detector where known objects are, px of the image as it was taken, best first.

@@ -68,6 +68,7 @@ class PoseEstimate:
     inliers: Mask  # (k,), the keypoints that support the pose
     box: Box  # the detection's, px
     keypoint_spreads: Array | None = None  # standard deviations per axis as drawn, (k,), px
+    visible: Mask | None = None  # (k,), keypoints that no object hides in these poses
     evidence: Evidence | None = None
     probability: float | None = None  # that MSSD is below a tenth of the diameter; None: unknown
 

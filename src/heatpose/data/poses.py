@@ -6,7 +6,8 @@
        "poses": [{"object_id": 5, "name": "can", "score": 0.93, "box": [left, top, right, bottom],
                   "camera_from_object": 4 x 4, mm, "covariance": 6 x 6, rad and mm,
                   "keypoints": [[x, y], ...], "keypoint_spreads": [px, ...],
-                  "inliers": [true, ...], "evidence": {"support": 0.6, ...},
+                  "inliers": [true, ...], "visible": [true, ...],
+                  "evidence": {"support": 0.6, ...},
                   "probability": 0.8}, ...]}, ...]}
 
 The camera has no distortion: boxes and keypoints are px of the undistorted image. The covariance
@@ -107,6 +108,7 @@ def _pose_record(one: PoseEstimate, names: Mapping[int, str]) -> dict[str, Any]:
         ],
         "keypoint_spreads": _numbers_or_null(one.keypoint_spreads),
         "inliers": one.inliers.tolist(),
+        "visible": None if one.visible is None else one.visible.tolist(),
         "evidence": None if one.evidence is None else _finite(asdict(one.evidence)),
         "probability": one.probability,
     }

@@ -92,6 +92,17 @@ class _Target:
             v=hit["v"].reshape(height, width),
         )
 
+    def blocks(self, camera_from_object: Array, points: Array, short: float) -> Mask:
+        """Say which points (n, 3), mm, camera frame, it hides; it ends ``short`` mm before each."""
+        object_from_camera = invert(camera_from_object)
+        directions = (points @ object_from_camera[:3, :3].T).astype(np.float32)
+        origins = np.empty_like(directions)
+        origins[:] = object_from_camera[:3, 3]
+        reach = 1 - short / np.linalg.norm(points, axis=1)
+        hits = self.scene.run(origins, directions, dists=reach.astype(np.float32), query="OCCLUDED")
+        hidden: Mask = hits >= 0
+        return hidden
+
     def surface(self, triangle: Ints, u: Floats, v: Floats) -> tuple[Floats, Floats, Floats]:
         """Return object coordinates, normals (object frame) and albedo of hits, (n, 3) each."""
         corner = self.mesh.faces[triangle]  # (n, 3)
@@ -121,6 +132,20 @@ class Renderer:
         if hits is not None:
             depth[hits.rows, hits.cols] = np.where(np.isfinite(hits.depth), hits.depth, np.nan)
         return depth
+
+    def hides(
+        self, object_id: int, camera_from_object: Array, points: Array, short: float = 0.0
+    ) -> Mask:
+        """Say which points an object stands in front of, (n,).
+
+        Args:
+            object_id: the object.
+            camera_from_object: its pose, (4, 4), mm.
+            points: (n, 3), mm, camera frame.
+            short: how far before a point something must end to hide it, mm: a point on a surface
+                would be hidden by that surface, now and then.
+        """
+        return self._target(object_id).blocks(camera_from_object, points, short)
 
     def render(
         self, object_ids: Sequence[int], camera_from_objects: Sequence[Array], camera: Camera
