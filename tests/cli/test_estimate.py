@@ -58,6 +58,21 @@ def test_the_poses_in_images_are_found_written_and_drawn(toys):
     assert picture.shape == (240, 320, 3) and picture.std() > 10  # the image itself is plain grey
 
 
+def test_in_a_sequence_each_frame_follows_the_one_before(toys, monkeypatch):
+    calls = []
+
+    def keep(estimates, before, objects):
+        calls.append((list(estimates), list(before), sorted(objects)))
+        return list(estimates)
+
+    monkeypatch.setattr("heatpose.solve.steady.steady", keep)
+    assert on_images(toys).exit_code == 0
+    assert not calls
+    assert on_images(toys, "--sequence").exit_code == 0
+    (first, nothing, known), (_, before, _) = calls
+    assert nothing == [] and known == [7] and before == first
+
+
 def test_each_target_of_a_dataset_takes_its_best_box(toys):
     result = on_dataset(toys, "--no-overlays")
     assert result.exit_code == 0, result.output

@@ -4,6 +4,7 @@ import contextlib
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from heatpose.draw.overlay import Overlay
     from heatpose.pipeline import PoseEstimator
     from heatpose.runtime.bundle import Bundle
-    from heatpose.types import Observation
+    from heatpose.types import Observation, PoseEstimate
 
 
 BOXES = (
@@ -83,6 +84,13 @@ def estimate(
         bool,
         typer.Option("--outline/--no-outline", help="Let outlines in the picture correct poses."),
     ] = True,
+    sequence: Annotated[
+        bool,
+        typer.Option(
+            "--sequence",
+            help="Images follow each other: symmetric objects keep their representative.",
+        ),
+    ] = False,
     runtime: RuntimeOption = Runtime.openvino,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Processor threads.", show_default="all")
@@ -130,7 +138,15 @@ def estimate(
         outline=outline,
     )
 
-    _write(out, frames, contents, estimator, overlays=overlays, detected=not has_boxes)
+    _write(
+        out,
+        frames,
+        contents,
+        estimator,
+        overlays=overlays,
+        detected=not has_boxes,
+        sequence=sequence,
+    )
 
 
 def _write(
@@ -141,6 +157,7 @@ def _write(
     *,
     overlays: bool,
     detected: bool,
+    sequence: bool,
 ) -> None:
     """Estimate, write all results or none, and say what came of it."""
     from heatpose.data.poses import write_found, write_poses
@@ -149,7 +166,7 @@ def _write(
 
     with _whole_folder(out) as folder:
         drawing = Overlay(contents.objects) if overlays else None
-        found = list(_estimated(frames, estimator, drawing, folder / "overlays"))
+        found = list(_estimated(frames, estimator, drawing, folder / "overlays", sequence))
         names = {one.object_id: one.name for one in contents.objects}
         write_poses(folder / "poses.json", found, names, contents.identity)
         write_results(folder / "results.csv", [r for one in found for r in one.results()])
@@ -168,21 +185,29 @@ def _estimated(
     estimator: "PoseEstimator",
     drawing: "Overlay | None",
     pictures: Path,
+    sequence: bool,
 ) -> Iterator["FramePoses"]:
     """Estimate the poses in each frame and draw them, with the time left on stderr."""
     from rich.console import Console
     from rich.progress import track
 
     from heatpose.data.images import undistort, write_image
+    from heatpose.solve.steady import steady
 
     if drawing is not None:
         pictures.mkdir()
+    before: tuple[int, Sequence[PoseEstimate]] = (-1, ())  # scene, and what was found there last
     screen = Console(stderr=True)
     for frame in track(
         frames, "estimating", console=screen, transient=True, disable=not screen.is_terminal
     ):
         observation = frame.read()
         found = _poses_in(observation, frame, estimator)
+        if sequence:
+            last = before[1] if before[0] == frame.scene_id else ()
+            kept = steady(found.estimates, last, estimator.objects)
+            before = frame.scene_id, kept
+            found = replace(found, estimates=tuple(kept))
         yield found
         if drawing is not None:
             picture = drawing.draw(undistort(observation), found.estimates)
