@@ -70,6 +70,8 @@ class PoseEstimate:
     keypoint_spreads: Array | None = None  # standard deviations per axis as drawn, (k,), px
     evidence: Evidence | None = None
     probability: float | None = None  # that MSSD is below a tenth of the diameter; None: unknown
+    # Share of its surface with a measured depth that lies there; None: depth has no part in it.
+    depth_agreement: float | None = None
 
     def __post_init__(self) -> None:
         if self.camera_from_object.shape != (4, 4):
