@@ -244,7 +244,12 @@ def test_stages_run_in_the_context_that_is_asked_for(estimator, objects, camera,
     log.clear()
     estimator.detector = lambda _: found
     estimator(black(camera))
-    assert log == list(STAGES) == ["detect", "crop", "network", "decode", "solve", "outline"]
+    assert log == ["detect", "crop", "network", "decode", "solve", "outline"]
+    log.clear()
+    image = black(camera).image
+    estimator(Observation(image, camera, np.full(image.shape[:2], 700, np.float32)))
+    assert log == list(STAGES)
+    assert STAGES[-2:] == ("outline", "depth")
 
 
 @pytest.mark.real

@@ -1,8 +1,10 @@
 """From an image to poses: the one place where the stages meet."""
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from heatpose.data.boxes import without_doubles
 from heatpose.data.crops import crop_around
 from heatpose.data.images import undistort, undistort_box
 from heatpose.errors import UnknownObjectError
-from heatpose.geometry.arrays import Array, Image
+from heatpose.geometry.arrays import Array, Depth, Image
 from heatpose.geometry.camera import Camera
 from heatpose.model.heatmaps import SIGMA, Keypoints, decode, keypoints_in_crop
 from heatpose.objects.catalogue import ObjectModel
@@ -21,6 +23,7 @@ from heatpose.render.raycast import Renderer
 from heatpose.runtime.bundle import Bundle, read_bundle
 from heatpose.runtime.detector import ObjectDetector
 from heatpose.runtime.predictor import Backend, KeypointPredictor, Precision, open_predictor
+from heatpose.solve.depth import DepthFit, PosedObject, depth_ratio, refine_with_depth
 from heatpose.solve.outline import CroppedObject, OutlineFit, refine_with_outlines
 from heatpose.solve.pnp import Correspondences, PnPSolution, solve_pnp
 from heatpose.solve.probability import Calibration, weigh
@@ -28,10 +31,14 @@ from heatpose.solve.visibility import with_visibility
 from heatpose.types import Detection, Observation, PoseEstimate
 
 Detector = Callable[[Observation], Sequence[Detection]]
-STAGES = ("detect", "crop", "network", "decode", "solve", "outline")
+STAGES = ("detect", "crop", "network", "decode", "solve", "outline", "depth")
 
 # Largest reprojection error of an inlier over the side of the crop: 2.5 heatmap pixels of 64.
 MAX_ERROR = 10 / 256
+# Depth that is so many times as far as the poses from colour say, or as near, is in another unit.
+UNIT_RATIO = 4.0
+
+log = logging.getLogger(__name__)
 
 
 def _untimed(stage: str) -> AbstractContextManager[object]:
@@ -60,6 +67,7 @@ class PoseEstimator:
         sigma: float = SIGMA,
         detector: Detector | None = None,
         outline: bool = True,
+        depth: bool = True,
         calibration: Calibration | None = None,
         threads: int | None = None,
     ) -> None:
@@ -73,6 +81,7 @@ class PoseEstimator:
             sigma: spread of the Gaussians it was trained to draw, heatmap px.
             detector: finds the objects where the caller does not say where they are.
             outline: let outlines in the picture correct the poses.
+            depth: let depth correct them, where observations have it.
             calibration: turns what speaks for a pose into a probability, if that was learned.
             threads: that share the objects of an image; None for as many as there are cores.
         """
@@ -82,7 +91,9 @@ class PoseEstimator:
         self.margin = margin
         self.sigma = sigma
         self.detector = detector
-        self.renderer = Renderer({one.object_id: one.mesh for one in objects}) if outline else None
+        self.renderer = Renderer({one.object_id: one.mesh for one in objects})
+        self.outline = outline
+        self.depth = depth
         self.calibration = calibration
         self.threads = threads or os.cpu_count() or 1
         self.timed: Callable[[str], AbstractContextManager[object]] = _untimed
@@ -108,6 +119,7 @@ class PoseEstimator:
         threshold: float | None = None,
         detector: Detector | None = None,
         outline: bool = True,
+        depth: bool = True,
     ) -> "PoseEstimator":
         """Build from what `read_bundle` gives.
 
@@ -119,6 +131,7 @@ class PoseEstimator:
             threshold: score from which on a detection counts; by default what the bundle says.
             detector: takes the place of the bundle's.
             outline: let outlines in the picture correct the poses.
+            depth: let depth correct them, where observations have it.
         """
         if detector is None and bundle.detector is not None:
             settings = bundle.detector.settings
@@ -139,6 +152,7 @@ class PoseEstimator:
             sigma=bundle.crop.sigma,
             detector=detector,
             outline=outline,
+            depth=depth,
             # What was learned with outlines says nothing of poses without.
             calibration=bundle.calibration if outline else None,
             threads=threads,
@@ -180,11 +194,13 @@ class PoseEstimator:
         with self.timed("outline"):
             fits = self.fit_outlines(detections, crops, matches, solutions, observation.camera)
         each = zip(detections, keypoints, matches, solutions, fits, strict=True)
-        estimates = [self._estimate(*one, observation.camera) for one in each]
-        found = sorted((e for e in estimates if e), key=lambda e: e.score, reverse=True)
-        if self.renderer is None:
-            return found
-        return with_visibility(found, self.objects, self.renderer)
+        found = [self._estimate(*one, observation.camera) for one in each]
+        estimates = [one for one in found if one is not None]
+        if self.depth and observation.depth is not None:
+            with self.timed("depth"):
+                estimates = self.fit_depth(estimates, observation.depth, observation.camera)
+        estimates.sort(key=lambda e: e.score, reverse=True)
+        return with_visibility(estimates, self.objects, self.renderer)
 
     def detect(self, observation: Observation) -> list[Detection]:
         """Ask the detector where known objects are, px of the image as it was taken, best first.
@@ -252,7 +268,7 @@ class PoseEstimator:
     ) -> list[OutlineFit | None]:
         """Correct poses by outlines; None where there is no pose, or too little to compare."""
         fits: list[OutlineFit | None] = [None] * len(solutions)
-        if self.renderer is None:
+        if not self.outline:
             return fits
         posed = [i for i, solution in enumerate(solutions) if solution is not None]
         objects = [
@@ -264,6 +280,21 @@ class PoseEstimator:
         for i, fit in zip(posed, found, strict=True):
             fits[i] = fit
         return fits
+
+    def fit_depth(
+        self, estimates: Sequence[PoseEstimate], depth: Depth, camera: Camera
+    ) -> list[PoseEstimate]:
+        """Correct poses by measured depth, (h, w), mm; those that depth cannot help stay.
+
+        Score, evidence and probability stay those of the picture, by which they were learned.
+        """
+        objects = [
+            PosedObject(one.object_id, one.camera_from_object, one.covariance) for one in estimates
+        ]
+        fits = refine_with_depth(objects, depth, camera, self.renderer, self.threads)
+        if not any(fits):
+            _doubt_unit(depth_ratio(objects, depth, camera, self.renderer))
+        return [_with_depth(one, fit) for one, fit in zip(estimates, fits, strict=True)]
 
     def _estimate(
         self,
@@ -302,6 +333,27 @@ class PoseEstimator:
 
     def _indices(self, detections: Sequence[Detection]) -> NDArray[np.int64]:
         return np.array([self._index[found.object_id] for found in detections], np.int64)
+
+
+def _with_depth(estimate: PoseEstimate, fit: DepthFit | None) -> PoseEstimate:
+    if fit is None:
+        return estimate
+    return replace(
+        estimate,
+        camera_from_object=fit.camera_from_object,
+        covariance=fit.covariance,
+        depth_agreement=fit.agreement,
+    )
+
+
+def _doubt_unit(ratio: float | None) -> None:
+    """Warn where depth is so far from what poses say that its unit must be another."""
+    if ratio is not None and not 1 / UNIT_RATIO < ratio < UNIT_RATIO:
+        log.warning(
+            "depth is %.3g times what the poses from colour say, so it is not used: is its scale "
+            "right, and is it in mm?",
+            ratio,
+        )
 
 
 def _undistorted(found: Detection, camera: Camera) -> Detection:

@@ -71,6 +71,8 @@ class PoseEstimate:
     visible: Mask | None = None  # (k,), keypoints that no object hides in these poses
     evidence: Evidence | None = None
     probability: float | None = None  # that MSSD is below a tenth of the diameter; None: unknown
+    # Share of its surface with a measured depth that lies there; None: depth has no part in it.
+    depth_agreement: float | None = None
 
     def __post_init__(self) -> None:
         if self.camera_from_object.shape != (4, 4):

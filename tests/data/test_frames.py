@@ -3,11 +3,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image as Pillow
 
 from heatpose.data.bop import BopDataset, FrameCamera, Target, write_detections
 from heatpose.data.bop_files import write_scene_camera, write_targets
 from heatpose.data.cameras import write_camera
-from heatpose.data.frames import frames_of_images, frames_of_targets
+from heatpose.data.frames import frames_of_images, frames_of_targets, with_depth_of
 from heatpose.data.images import write_image
 from heatpose.errors import DataError, UnknownObjectError
 from heatpose.geometry.camera import Camera
@@ -184,3 +185,17 @@ def test_of_candidates_those_stay_that_keypoints_agree_with(dataset):
     assert frame.wanted == {5: 1}
     assert frame.choose_poses(poses) == [poses[1]]
     assert replace(frame, wanted=None).choose_poses(poses) == [poses[i] for i in (3, 1, 2, 0)]
+
+
+def test_frames_of_a_data_set_have_its_depth_where_there_is_one(dataset):
+    folder = dataset.root / "test" / "000004" / "depth"
+    folder.mkdir()
+    Pillow.fromarray(np.full((30, 40), 6000, np.uint16)).save(folder / "000012.png")
+    cameras = {i: FrameCamera(np.diag([100.0, 100, 1]), 0.1) for i in (3, 12)}
+    write_scene_camera(folder.parent / "scene_camera.json", cameras)
+    first, second = with_depth_of(frames_of_targets(dataset, None, {5, 9}), dataset)
+    assert first.depth is None and first.read().depth is None
+    np.testing.assert_allclose(second.read().depth, 600)
+    Pillow.fromarray(np.full((15, 20), 6000, np.uint16)).save(folder / "000012.png")
+    with pytest.raises(DataError, match=r"000012\.png has 20 x 15 pixels, but the colour image 40"):
+        second.read()

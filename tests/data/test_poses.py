@@ -24,6 +24,7 @@ def test_everything_that_was_found_is_written(tmp_path, random_pose):
         keypoint_spreads=np.array([1.25, np.nan]),
         evidence=Evidence(0.5, 0.75, 0.25, 1.5, 1.0, np.inf),
         probability=0.625,
+        depth_agreement=0.875,
     )
     free = PoseEstimate(
         5, pose, 0.1, np.full((6, 6), np.nan), np.zeros((0, 2)), np.zeros(0, bool), (0.0, 0, 1, 1)
@@ -46,7 +47,8 @@ def test_everything_that_was_found_is_written(tmp_path, random_pose):
     np.testing.assert_array_equal(first["covariance"], np.eye(6))
     assert first["keypoint_spreads"] == [1.25, None]
     assert (first["evidence"]["inliers"], first["evidence"]["spread"]) == (0.75, None)
-    assert first["probability"] == 0.625
+    assert (first["probability"], first["depth_agreement"]) == (0.625, 0.875)
+    assert second["depth_agreement"] is None
     assert second["covariance"] is second["evidence"] is second["probability"] is None
 
 

@@ -167,3 +167,38 @@ def test_silhouettes_of_the_development_frames_agree_with_their_ground_truth(rea
     assert len(area_errors) >= 487
     assert np.median(area_errors) < 0.02
     assert np.mean(np.array(box_errors) <= 1.0) >= 0.95
+
+
+def test_a_surface_has_the_normals_of_its_facets_whatever_its_vertices_say(renderer, camera):
+    """The vertices of the cube point along its diagonals; its front faces the camera."""
+    surface = renderer.surface(1, AHEAD, camera)
+    seen = np.isfinite(surface.depth)
+    np.testing.assert_array_equal(surface.depth, renderer.depth(1, AHEAD, camera))
+    np.testing.assert_allclose(surface.normals[seen], [[0, 0, -1]] * seen.sum(), atol=1e-6)
+    assert not surface.normals[~seen].any()
+
+
+def test_normals_of_facets_are_perpendicular_to_the_surface(renderer, random_pose, camera):
+    """Two neighbouring points of one facet lie on a line across its normal."""
+    surface = renderer.surface(2, random_pose(), camera)
+    rows, cols = np.nonzero(np.isfinite(surface.depth[:, :-1] + surface.depth[:, 1:]))
+    normals = surface.normals[rows, cols]
+    same = np.abs(normals - surface.normals[rows, cols + 1]).max(axis=1) < 1e-6
+    points = [
+        camera.unproject(np.stack([cols + i, rows], axis=1), surface.depth[rows, cols + i])
+        for i in (0, 1)
+    ]
+    along = (points[1] - points[0])[same]
+    assert same.mean() > 0.8
+    np.testing.assert_allclose(np.einsum("ni,ni->n", along, normals[same]), 0, atol=2e-3)
+    np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1, atol=1e-5)
+    assert (np.einsum("ni,ni->n", points[0], normals) < 0).all()
+
+
+def test_the_region_of_an_object_holds_all_of_it(renderer, random_pose, camera):
+    pose = random_pose()
+    rows, cols = renderer.region(2, pose, camera)
+    depth = renderer.depth(2, pose, camera)
+    assert np.isfinite(depth[rows, cols]).sum() == np.isfinite(depth).sum()
+    rows, cols = renderer.region(2, make_transform(np.eye(3), [9000.0, 0, 600]), camera)
+    assert cols.stop <= cols.start or rows.stop <= rows.start

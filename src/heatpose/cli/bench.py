@@ -40,6 +40,9 @@ def bench(
     known_only: Annotated[
         bool, typer.Option("--known-only", help="Pass over objects that the bundle does not know.")
     ] = False,
+    no_depth: Annotated[
+        bool, typer.Option("--no-depth", help="Leave the depth of the data set alone.")
+    ] = False,
     runtime: RuntimeOption = Runtime.openvino,
     threads: Annotated[int, typer.Option(min=1, help="Processor threads.")] = 2,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -54,7 +57,7 @@ def bench(
     from rich.progress import track
 
     from heatpose.data.bop import BopDataset
-    from heatpose.data.frames import frames_of_targets
+    from heatpose.data.frames import frames_of_targets, with_depth_of
     from heatpose.evaluate.latency import measure
     from heatpose.runtime.bundle import read_bundle
 
@@ -62,6 +65,8 @@ def bench(
     known = [one.object_id for one in contents.objects]
     data = BopDataset(dataset, split, targets)
     frames = frames_of_targets(data, boxes, known, known_only=known_only)
+    if not no_depth:
+        frames = with_depth_of(frames, data)
     estimator = open_estimator(
         contents,
         has_boxes=boxes is not None,

@@ -91,6 +91,29 @@ def estimate(
             help="Images follow each other: symmetric objects keep their representative.",
         ),
     ] = False,
+    depth: Annotated[
+        Path | None,
+        typer.Option(
+            help="Depth images: one for one image, or a folder of files named like the images. A "
+            "data set brings its own."
+        ),
+    ] = None,
+    depth_scale: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Mm per unit of depth images.", show_default="camera's depth_scale, or 1"
+        ),
+    ] = None,
+    depth_camera: Annotated[
+        Path | None,
+        typer.Option(
+            help="Camera of the depth images, with colour_from_depth (4 x 4, mm), where they are "
+            "not registered to the colour images."
+        ),
+    ] = None,
+    no_depth: Annotated[
+        bool, typer.Option("--no-depth", help="Leave the depth of a data set alone.")
+    ] = False,
     runtime: RuntimeOption = Runtime.openvino,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Processor threads.", show_default="all")
@@ -108,11 +131,22 @@ def estimate(
     are kept, as many as there are instances.
     """
     from heatpose.data.bop import BopDataset
-    from heatpose.data.frames import frames_of_images, frames_of_targets, with_true_boxes
+    from heatpose.data.frames import (
+        frames_of_images,
+        frames_of_targets,
+        with_depth_of,
+        with_true_boxes,
+    )
     from heatpose.runtime.bundle import read_bundle
 
     if true_boxes and (dataset is None or boxes is not None):
         raise OptionError("--true-boxes goes with --dataset, and not with --boxes")
+    if dataset is not None and depth is not None:
+        raise OptionError("--depth goes with images; a data set brings its own")
+    if depth is None and (depth_scale is not None or depth_camera is not None):
+        raise OptionError("--depth-scale and --depth-camera go with --depth")
+    if depth is not None and no_depth:
+        raise OptionError("--depth and --no-depth contradict each other")
     contents = read_bundle(bundle)
     known = [one.object_id for one in contents.objects]
     if dataset is not None and not images and camera is None:
@@ -120,8 +154,12 @@ def estimate(
         frames = frames_of_targets(data, boxes, known, known_only=known_only, candidates=candidates)
         if true_boxes:
             frames = with_true_boxes(frames, data)
+        if not no_depth:
+            frames = with_depth_of(frames, data)
     elif images and camera is not None and dataset is None:
         frames = frames_of_images(images, camera, boxes, known, known_only=known_only)
+        if depth is not None:
+            frames = _with_depth(frames, depth, depth_scale, depth_camera, camera)
     else:
         raise typer.BadParameter("give IMAGES and --camera, or --dataset")
     has_boxes = boxes is not None or true_boxes
@@ -147,6 +185,25 @@ def estimate(
         detected=not has_boxes,
         sequence=sequence,
     )
+
+
+def _with_depth(
+    frames: Sequence["Frame"],
+    depth: Path,
+    scale: float | None,
+    depth_camera: Path | None,
+    camera: Path,
+) -> list["Frame"]:
+    """Give images their depth; the scale is by default that of the camera which took it."""
+    from heatpose.data.depth import read_depth_camera, read_depth_scale
+    from heatpose.data.frames import with_depth
+
+    taken_by = None if depth_camera is None else read_depth_camera(depth_camera)
+    if scale is None:
+        scale = read_depth_scale(camera if depth_camera is None else depth_camera)
+    if scale <= 0:
+        raise OptionError(f"--depth-scale must be positive, got {scale}")
+    return with_depth(frames, depth, scale, taken_by)
 
 
 def _write(

@@ -8,6 +8,7 @@ from pathlib import Path
 from heatpose.data.bop import BopDataset, read_camera
 from heatpose.data.bop_files import read_detections
 from heatpose.data.boxes import read_boxes, scene_and_number, without_doubles
+from heatpose.data.depth import DepthCamera, DepthFile, depth_files
 from heatpose.data.images import IMAGE_ENDINGS, image_size, read_image
 from heatpose.errors import DataError, UnknownObjectError
 from heatpose.geometry.camera import Camera
@@ -27,6 +28,7 @@ class Frame:
     image_id: int
     wanted: Mapping[int, int] | None = None  # instances by object id; None: all that are there
     candidates: int = 1  # boxes that are looked into for each instance that is wanted
+    depth: DepthFile | None = None
 
     @property
     def ids(self) -> tuple[int, int]:
@@ -34,10 +36,10 @@ class Frame:
         return self.scene_id, self.image_id
 
     def read(self) -> Observation:
-        """Read the image.
+        """Read the image, and its depth where there is any.
 
         Raises:
-            DataError: the image cannot be read, or does not have the size of its camera.
+            DataError: one of them cannot be read, or does not have the size of its camera.
         """
         image = read_image(self.path)
         height, width = image.shape[:2]
@@ -46,7 +48,8 @@ class Frame:
                 f"{self.path} has {width} x {height} pixels, but its camera "
                 f"{self.camera.width} x {self.camera.height}"
             )
-        return Observation(image, self.camera)
+        depth = None if self.depth is None else self.depth.read(self.camera)
+        return Observation(image, self.camera, depth)
 
     def choose(self, found: Iterable[Detection]) -> list[Detection]:
         """Return the best detections of each object: candidates for as many as are wanted of it."""
@@ -171,6 +174,26 @@ def with_true_boxes(frames: Iterable[Frame], dataset: BopDataset) -> list[Frame]
     return _with_boxes(
         frames, {frame.ids: _true_detections(dataset, *frame.ids) for frame in frames}
     )
+
+
+def with_depth(
+    frames: Sequence[Frame], given: Path, scale: float = 1.0, taken_by: DepthCamera | None = None
+) -> list[Frame]:
+    """Give frames their depth images; `depth_files` says which, and what it raises."""
+    files = depth_files([frame.path for frame in frames], given, scale, taken_by)
+    return [replace(frame, depth=file) for frame, file in zip(frames, files, strict=True)]
+
+
+def with_depth_of(frames: Iterable[Frame], dataset: BopDataset) -> list[Frame]:
+    """Give the frames of a data set its depth images, those that have one."""
+    found = []
+    for frame in frames:
+        path = dataset.depth_path(*frame.ids)
+        if path is not None:
+            scale = dataset.frame_camera(*frame.ids).depth_scale
+            frame = replace(frame, depth=DepthFile(path, scale))
+        found.append(frame)
+    return found
 
 
 def _true_detections(dataset: BopDataset, scene_id: int, image_id: int) -> list[Detection]:

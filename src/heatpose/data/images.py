@@ -22,6 +22,7 @@ from heatpose.geometry.camera import Camera
 from heatpose.types import Observation
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+DEPTH_ENDINGS = (".png", ".tif", ".tiff", ".npy", ".exr")
 _EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 _ORIENTATION = 0x0112  # in EXIF
 _PNG_END = b"IEND\xaeB`\x82"
@@ -29,6 +30,7 @@ _DAMAGES = (  # what Pillow raises on them, by trial
     OSError,
     SyntaxError,
     ValueError,
+    EOFError,
     struct.error,
     zlib.error,
     Pillow.DecompressionBombError,
@@ -75,10 +77,11 @@ def write_image(path: Path, image: Image) -> None:
 
 
 def read_depth(path: Path, depth_scale: float = 1.0) -> Depth:
-    """Read a depth image of whole numbers; 0 in the file means that nothing was measured.
+    """Read a depth image; 0, negative or not finite in the file means that nothing was measured.
 
     Args:
-        path: a 16-bit PNG or TIFF.
+        path: PNG (16 bits), TIFF (16 bits or float32), NumPy's npy, or EXR (with the extra
+            ``synth``: OpenCV's wheels cannot read it) with one channel or one called Z.
         depth_scale: mm per unit of the file.
 
     Returns:
@@ -87,11 +90,13 @@ def read_depth(path: Path, depth_scale: float = 1.0) -> Depth:
     Raises:
         DataError: there is no such file, or it is truncated, damaged or has several channels.
     """
-    stored = np.asarray(_open(path))
+    path = Path(path)
+    read = {".npy": _read_npy, ".exr": _read_exr}.get(path.suffix.lower())
+    stored = np.asarray(_open(path)) if read is None else read(path)
     if stored.ndim != 2:
         raise DataError(f"{path} has shape {stored.shape}, expected a depth image (h, w)")
     depth = stored.astype(np.float32) * np.float32(depth_scale)
-    return np.where(depth > 0, depth, np.float32(np.nan))
+    return np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(np.nan))
 
 
 def read_mask(path: Path) -> Mask:
@@ -178,3 +183,29 @@ def _open(path: Path) -> Pillow.Image:
     if picture.format == "PNG" and _PNG_END not in content:
         raise DataError(f"{path} is truncated or damaged (its end is missing)")
     return picture
+
+
+def _read_npy(path: Path) -> NDArray[np.generic]:
+    """Read an array of numbers."""
+    with _reported(path):
+        stored = np.load(BytesIO(path.read_bytes()), allow_pickle=False)
+    if not isinstance(stored, np.ndarray) or stored.dtype.kind not in "uif":
+        raise DataError(f"{path} holds {getattr(stored, 'dtype', 'no array')}, expected numbers")
+    return stored
+
+
+def _read_exr(path: Path) -> NDArray[np.generic]:
+    """Read the only channel of an EXR file, or the one called Z."""
+    import OpenEXR
+
+    with _reported(path):
+        path.open("rb").close()
+    try:
+        with OpenEXR.File(str(path), separate_channels=True) as file:
+            channels = {name: one.pixels for name, one in file.channels().items()}
+    except Exception as error:  # the library raises all kinds
+        raise DataError(f"{path} cannot be read as OpenEXR: {error}") from None
+    name = "Z" if "Z" in channels else next(iter(channels))
+    if name != "Z" and len(channels) > 1:
+        raise DataError(f"{path} has channels {', '.join(channels)}, expected one, or one called Z")
+    return np.asarray(channels[name])

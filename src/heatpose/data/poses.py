@@ -8,12 +8,13 @@
                   "keypoints": [[x, y], ...], "keypoint_spreads": [px, ...],
                   "inliers": [true, ...], "visible": [true, ...],
                   "evidence": {"support": 0.6, ...},
-                  "probability": 0.8}, ...]}, ...]}
+                  "probability": 0.8, "depth_agreement": 0.9}, ...]}, ...]}
 
 The camera has no distortion: boxes and keypoints are px of the undistorted image. The covariance
 is that of a left perturbation, rotation vector first. The probability is that no point of the
-object is off by more than a tenth of its diameter; null where the bundle was not calibrated. What
-is not there is null.
+object is off by more than a tenth of its diameter; null where the bundle was not calibrated. The
+depth agreement is which share of the object's surface with a measured depth lies there; null where
+depth has no part in the pose. What is not there is null.
 """
 
 from collections.abc import Mapping, Sequence
@@ -111,6 +112,7 @@ def _pose_record(one: PoseEstimate, names: Mapping[int, str]) -> dict[str, Any]:
         "visible": None if one.visible is None else one.visible.tolist(),
         "evidence": None if one.evidence is None else _finite(asdict(one.evidence)),
         "probability": one.probability,
+        "depth_agreement": one.depth_agreement,
     }
 
 

@@ -46,6 +46,14 @@ class Rendering:
 
 
 @dataclass(frozen=True, eq=False)
+class Surface:
+    """What a camera sees of one object alone, facet by facet."""
+
+    depth: Depth  # (h, w), mm along z, NaN where the object is not
+    normals: Floats  # (h, w, 3) of the facets, unit, camera frame, towards the camera; else 0
+
+
+@dataclass(frozen=True, eq=False)
 class _Hits:
     """Where the rays of a rectangle of pixels met one object."""
 
@@ -67,6 +75,7 @@ class _Target:
         self.colours = None if mesh.colours is None else mesh.colours.astype(np.float32) / 255
         self.uv = None if mesh.uv is None else mesh.uv.astype(np.float32)
         self.corners = mesh.corners
+        self.facets = _facet_normals(self.vertices[mesh.faces])
         self.scene = EmbreeScene()
         TriangleMesh(self.scene, self.vertices[mesh.faces])
 
@@ -147,6 +156,33 @@ class Renderer:
         """
         return self._target(object_id).blocks(camera_from_object, points, short)
 
+    def surface(self, object_id: int, camera_from_object: Array, camera: Camera) -> Surface:
+        """Return depth and normals of one object alone.
+
+        The normals are those of the triangles: flat faces of a part are flat, whatever normals its
+        vertices have.
+        """
+        depth = np.full((camera.height, camera.width), np.nan, np.float32)
+        normals = np.zeros((*depth.shape, 3), np.float32)
+        target = self._target(object_id)
+        hits = target.cast(camera_from_object, camera)
+        if hits is not None:
+            seen = hits.triangle >= 0
+            facing = target.facets[hits.triangle[seen]] @ camera_from_object[:3, :3].T
+            rays = _rays(hits.rows, hits.cols, camera)[seen.ravel()]
+            away = np.einsum("ni,ni->n", facing, rays) > 0  # open meshes show their inside
+            depth[hits.rows, hits.cols][seen] = hits.depth[seen]
+            normals[hits.rows, hits.cols][seen] = np.where(away[:, None], -facing, facing)
+        return Surface(depth, normals)
+
+    def region(
+        self, object_id: int, camera_from_object: Array, camera: Camera
+    ) -> tuple[slice, slice]:
+        """Return rows and columns of the image around an object; empty if it is out of sight."""
+        return _region(
+            transform_points(camera_from_object, self._target(object_id).corners), camera
+        )
+
     def render(
         self, object_ids: Sequence[int], camera_from_objects: Sequence[Array], camera: Camera
     ) -> Rendering:
@@ -214,6 +250,14 @@ def _rays(rows: slice, cols: slice, camera: Camera) -> Floats:
     rays[..., 0] = (x - camera.cx) / camera.fx
     rays[..., 1] = ((y - camera.cy) / camera.fy)[:, None]
     return rays.reshape(-1, 3)
+
+
+def _facet_normals(triangles: Floats) -> Floats:
+    """Return the unit normals (n, 3) of triangles (n, 3, 3); 0 for those without an area."""
+    sides = triangles[:, 1:] - triangles[:, :1]
+    normals = np.cross(sides[:, 0], sides[:, 1])
+    lengths = np.linalg.norm(normals, axis=1, keepdims=True)
+    return np.asarray(normals / np.maximum(lengths, 1e-12), np.float32)
 
 
 def _blend(weights: Floats, values: Floats) -> Floats:
