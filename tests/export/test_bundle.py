@@ -79,7 +79,7 @@ def test_a_run_becomes_a_bundle_that_sees_the_same(run, tmp_path, network):
 
     assert str(report.exact) in bundle.card
 
-    crops, index = rendered_crops(bundle.objects, SIZE, 1.3)
+    crops, index, _ = rendered_crops(bundle.objects, SIZE, 1.3)
     heatmaps = open_predictor(bundle.network, precision="f32")(crops, index)
     truth = TorchPredictor(network)(crops, index)
     np.testing.assert_allclose(heatmaps, truth, atol=0.02)

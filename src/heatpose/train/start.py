@@ -22,6 +22,7 @@ from heatpose.objects.keypoints import Strategy
 from heatpose.runtime.bundle import read_bundle
 
 LOG = logging.getLogger(__name__)
+HEADS = {"head.weight", "head.bias"}
 
 
 def find_objects(
@@ -94,7 +95,8 @@ def make_network(
         seed: of fresh weights.
         backbone: pretrained trunk.
         init: the other network: ``network.safetensors`` of a run, or a bundle. Trunk and decoder
-            are taken over, and the output weights of each object that both know.
+            are taken over, what both have for depth, and the output weights of each object that
+            both know. So a network of colours and depth can start from one of colours.
         objects: what is to be learned, in the order of the object index.
 
     Raises:
@@ -113,7 +115,7 @@ def make_network(
 
 
 def _take_over(network: KeypointNet, init: Path, objects: Sequence[ObjectModel]) -> None:
-    """Copy trunk, decoder and the heads of objects that both know."""
+    """Copy what both have of the same shape, and the heads of objects that both know."""
     other, theirs = _other_network(init)
     for name in ("n_keypoints", "activation", "decoder_channels"):
         has, wanted = getattr(other.config, name), getattr(network.config, name)
@@ -130,8 +132,13 @@ def _take_over(network: KeypointNet, init: Path, objects: Sequence[ObjectModel])
         copied.append(model.object_id)
         for name, tensor in heads.items():
             tensor[index] = state[f"head.{name}"][known]
-    network.load_state_dict({**state, **{f"head.{name}": t for name, t in heads.items()}})
+    own = network.state_dict()
+    # All but what is for depth must be there; a trunk of depth alone begins afresh where it looks.
+    shared = {n: t for n, t in state.items() if n in own and t.shape == own[n].shape}
+    network.load_state_dict({**own, **shared, **{f"head.{n}": t for n, t in heads.items()}})
     LOG.info("weights from %s, with those of objects %s", init, copied)
+    if afresh := sorted({".".join(n.split(".")[:2]) for n in own if n not in shared} - HEADS):
+        LOG.info("from scratch: %s", ", ".join(afresh))
 
 
 def _other_network(init: Path) -> tuple[KeypointNet, dict[int, tuple[int, Array]]]:
