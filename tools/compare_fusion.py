@@ -1,9 +1,9 @@
 """Train keypoint networks that differ in what they do with depth on the same samples.
 
     python tools/compare_fusion.py --objects lmo/models --ids 1,5,8 --backgrounds photos/ \\
-        --backbone resnet18.safetensors --samples 4800 --crop-size 96 --upright 1
+        --init demo/lmo.heatpose --samples 1600 --crop-size 96
 
-prints a Markdown table: loss and median distance of keypoints on samples that none was trained on,
+prints a Markdown table: loss and median distance of keypoints, on samples that none was trained on,
 with all of their depth and without any. All networks take their steps in turns, on one batch after
 the other, so that none has other samples or another machine. A network of depth alone gets crops
 without depth, too, from which it learns nothing.
@@ -44,11 +44,13 @@ def main() -> None:
     parser.add_argument("--ids", help="of the objects, such as 1,5,8; all of the folder without it")
     parser.add_argument("--backgrounds", type=Path)
     parser.add_argument("--backbone", type=Path)
+    parser.add_argument("--init", type=Path, help="network or bundle of colours to start from")
     parser.add_argument("--fusions", default=",".join(FUSIONS))
-    parser.add_argument("--samples", type=int, default=4800)
-    parser.add_argument("--unseen", type=int, default=256)
+    parser.add_argument("--samples", type=int, default=1600)
+    parser.add_argument("--unseen", type=int, default=192)
     parser.add_argument("--crop-size", type=int, default=96)
     parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--learning-rate", type=float, default=5e-4)
     parser.add_argument("--upright", type=float, default=0.0, help="share of views from above")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="folder for the networks")
@@ -61,6 +63,7 @@ def main() -> None:
         samples=options.samples,
         samples_per_epoch=options.samples,
         batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
         seed=options.seed,
         sample=SampleConfig(
             crop_size=options.crop_size,
@@ -70,21 +73,23 @@ def main() -> None:
     )
     scenery = Backgrounds(options.backgrounds)
     modules = {
-        fusion: make_module(fusion, objects, config, options.backbone)
+        fusion: make_module(fusion, objects, config, options.backbone, options.init)
         for fusion in options.fusions.split(",")
     }
-    train(modules, SampleStream(SampleMaker(objects, scenery, config.sample), 0, config.seed))
     whole = replace(config.sample, depth=DepthConfig(missing=0, holes=0))
     unseen = SampleStream(SampleMaker(objects, scenery, whole), options.unseen, config.seed + 1)
-    print(
-        f"{machine()}; {config.steps} steps of {config.batch_size} samples, {len(unseen)} unseen\n"
-    )
-    print("| fusion | parameters, M | loss | keypoints, px | loss without depth | keypoints, px |")
-    print("|---|---|---|---|---|---|")
     batch = default_collate([unseen[i] for i in range(len(unseen))])
+    first = next(iter(modules))
+    before = judge(modules[first], batch, True)
+    train(modules, SampleStream(SampleMaker(objects, scenery, config.sample), 0, config.seed))
+    print(f"{machine()}; {config.steps} steps of {config.batch_size} samples, {len(unseen)} unseen")
+    print(f"before training {first} has a loss of {before[0]:.2f}, and {before[1]:.2f} px\n")
+    print("| fusion | parameters, M | with depth | without |")
+    print("|---|---|---|---|")
     for fusion, module in modules.items():
         size = sum(p.numel() for p in module.average.parameters()) / 1e6
-        cells = [f"{value:.2f}" for depth in (True, False) for value in judge(module, batch, depth)]
+        after = [judge(module, batch, depth) for depth in (True, False)]
+        cells = [f"{loss:.2f}, {px:.2f} px" for loss, px in after]
         print(f"| {fusion} | {size:.2f} | {' | '.join(cells)} |", flush=True)
         if options.out:
             options.out.mkdir(parents=True, exist_ok=True)
@@ -92,14 +97,19 @@ def main() -> None:
 
 
 def make_module(
-    fusion: Fusion, objects: list[ObjectModel], config: TrainConfig, backbone: Path | None
+    fusion: Fusion,
+    objects: list[ObjectModel],
+    config: TrainConfig,
+    backbone: Path | None,
+    init: Path | None,
 ) -> KeypointTraining:
     """Return a network with what its training needs."""
     size = config.sample.crop_size
     network = NetworkConfig(len(objects), N_KEYPOINTS, crop_size=size, fusion=fusion)
     if fusion == "none":
         config = replace(config, sample=replace(config.sample, depth=None))
-    return KeypointTraining(make_network(network, config.seed, backbone), objects, config)
+    start = make_network(network, config.seed, backbone, init, objects)
+    return KeypointTraining(start, objects, config)
 
 
 def train(modules: dict[Fusion, KeypointTraining], stream: SampleStream) -> None:

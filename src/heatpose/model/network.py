@@ -91,12 +91,13 @@ class KeypointNet(nn.Module):
         """Return features at strides 4, 8, 16 and 32 of all that the network looks at."""
         if depth is None:
             depth = crops.new_zeros(len(crops), DEPTH_CHANNELS, *crops.shape[2:])
-        colours = (crops - self.mean) / self.std
         stages: tuple[Tensor, ...]
-        if self.fusion is not None:
-            stages = self.fusion(self.trunk, colours, depth)
+        if self.config.fusion == "depth":
+            stages = self.trunk(depth)
+        elif self.fusion is None:
+            stages = self.trunk((crops - self.mean) / self.std)
         else:
-            stages = self.trunk(depth if self.config.fusion == "depth" else colours)
+            stages = self.fusion(self.trunk, (crops - self.mean) / self.std, depth)
         return stages
 
 
