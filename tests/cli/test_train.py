@@ -85,6 +85,7 @@ def test_samples_can_be_cut_from_scenes(tmp_path, small_bop, monkeypatch):
         (["--crop-size", "100"], "crop_size must be divisible by 32, got 100"),
         (["--n-keypoints", "0"], "0"),
         (["--objects", "part.stl"], "models is a folder"),
+        (["--frozen", "--depth", "only"], "--depth only does not have"),
         (["--upright", "2"], "upright is a share in [0, 1], got 2.0"),
     ],
 )

@@ -71,6 +71,7 @@ def keypoints(
     from heatpose.data.depth_samples import DepthConfig
     from heatpose.data.samples import SampleConfig
     from heatpose.data.views import ViewConfig
+    from heatpose.errors import OptionError
     from heatpose.model.fusion import Fusion
     from heatpose.model.network import NetworkConfig
     from heatpose.train.config import TrainConfig
@@ -78,6 +79,8 @@ def keypoints(
     from heatpose.train.losses import LossConfig
     from heatpose.train.start import find_objects, make_maker, make_network
 
+    if frozen and depth == "only":
+        raise OptionError("--frozen keeps a pretrained stem, which --depth only does not have")
     fusion: Fusion = "depth" if depth == "only" else depth
     # A network of depth alone learns nothing from crops without any.
     measured = DepthConfig(missing=0.0) if depth == "only" else DepthConfig()

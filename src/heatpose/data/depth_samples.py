@@ -35,6 +35,7 @@ class DepthConfig:
         for name in ("missing", "holes"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a share in [0, 1], got {getattr(self, name)}")
+        DepthSensor(strength=self.strength)  # which knows what it may be
 
 
 def rendered_depth(
