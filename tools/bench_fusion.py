@@ -4,7 +4,8 @@
 
 prints a Markdown table: parameters, and medians in ms from bytes and relative depth to heatmaps.
 Weights are random: the time does not depend on them. All networks take turns, so that what else
-the machine does falls on all of them alike.
+the machine does falls on all alike. Where it does much, --cpu-time counts the time for which this
+program had the processor, which on one thread is what it would take alone.
 """
 
 import argparse
@@ -40,6 +41,7 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=8)
     parser.add_argument("--runs", type=int, default=20, help="of each")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--cpu-time", action="store_true")
     options = parser.parse_args()
 
     counts, ways = [int(n) for n in options.crops.split(",")], options.ways.split(",")
@@ -52,8 +54,10 @@ def main() -> None:
             predictor = open_predictor(exported, threads=options.threads, **WAYS[way])
             for count in counts:
                 runs[fusion, way, count] = prepared(predictor, count, size)
-    medians = time_in_turns(runs, options.runs)
-    print(f"{machine()}, {options.threads} threads, {size} px, median ms of {options.runs} runs\n")
+    clock = time.process_time if options.cpu_time else time.perf_counter
+    medians = time_in_turns(runs, options.runs, clock)
+    what = f"{options.threads} threads, {size} px, median ms of {options.runs} runs"
+    print(f"{machine()}, {what}{', processor time' if options.cpu_time else ''}\n")
     heads = [f"{way}, {count} crops" for way in ways for count in counts]
     print(f"| fusion | parameters, M | {' | '.join(heads)} |")
     print("|---|---|" + "---|" * len(heads))
@@ -72,15 +76,15 @@ def prepared(predictor: KeypointPredictor, count: int, size: int) -> Run:
 
 
 def time_in_turns(
-    each: dict[tuple[str, str, int], Run], runs: int
+    each: dict[tuple[str, str, int], Run], runs: int, clock: Callable[[], float]
 ) -> dict[tuple[str, str, int], float]:
     """Return the median time of each, ms."""
     times: dict[tuple[str, str, int], list[float]] = {name: [] for name in each}
     for _ in range(WARM_UP + runs):
         for name, run in each.items():
-            start = time.perf_counter()
+            start = clock()
             run()
-            times[name].append(1000 * (time.perf_counter() - start))
+            times[name].append(1000 * (clock() - start))
     return {name: float(np.median(one[WARM_UP:])) for name, one in times.items()}
 
 

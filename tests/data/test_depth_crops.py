@@ -1,10 +1,13 @@
 import numpy as np
 import pytest
 
+from heatpose.data.bop import BopDataset
 from heatpose.data.crops import crop_around
 from heatpose.data.depth_crops import crop_depth_around, network_depth
+from heatpose.data.images import read_depth
 from heatpose.geometry.camera import Camera
 from heatpose.geometry.transforms import make_transform
+from heatpose.objects.mesh import read_mesh
 from heatpose.render.raycast import Renderer
 
 CAMERA = Camera(fx=600, fy=610, cx=100.0, cy=80.0, width=200, height=160)
@@ -106,3 +109,27 @@ def test_nothing_measured_is_zero_in_both_channels():
     camera = Camera(fx=300, fy=300, cx=50, cy=50, width=32, height=32)
     shown = network_depth(np.full((32, 32), np.nan, np.float32), camera)
     assert shown.shape == (2, 32, 32) and shown.dtype == np.float32 and not shown.any()
+
+
+@pytest.mark.real
+def test_depth_of_real_crops_is_that_of_the_objects_in_their_true_poses(real_data):
+    dataset = BopDataset(real_data / "ycbv")
+    off = []
+    for scene_id in dataset.scene_ids():
+        image_id = dataset.image_ids(scene_id)[0]
+        camera = dataset.camera(scene_id, image_id)
+        scale = dataset.frame_camera(scene_id, image_id).depth_scale
+        depth = read_depth(dataset.depth_path(scene_id, image_id), scale)
+        for truth, seen in dataset.objects_seen(scene_id, image_id):
+            if seen.visible_fraction < 0.9:
+                continue
+            crop, crop_camera = crop_depth_around(depth, camera, seen.visible_box, 128, 1.4)
+            renderer = Renderer({1: read_mesh(dataset.model_path(truth.object_id), "mm")})
+            surface = renderer.depth(1, truth.camera_from_object, crop_camera)
+            off.append(float(np.nanmedian(crop - surface)))
+            relative, measured = network_depth(crop, crop_camera)
+            # The object lies in the middle third of what networks are shown.
+            on_object = np.isfinite(surface) & (measured > 0)
+            assert abs(np.median(relative[on_object])) < 0.67
+    assert len(off) >= 8
+    assert np.median(np.abs(off)) < 5 and np.max(np.abs(off)) < 15  # mm
