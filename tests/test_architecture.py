@@ -32,6 +32,7 @@ TORCH_MODULES = {
     "data/samples.py",
     "data/scene_samples.py",
     "model/detector_weights.py",
+    "model/fusion.py",
     "model/network.py",
     "model/resnet.py",
     "model/weights.py",

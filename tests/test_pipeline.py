@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from heatpose.data.bop import BopDataset
-from heatpose.data.images import undistort_box
+from heatpose.data.depth_crops import crop_depth_around, network_depth
+from heatpose.data.images import undistort, undistort_box
 from heatpose.errors import UnknownObjectError
 from heatpose.geometry.boxes import box_of_points
 from heatpose.geometry.rotations import nearest_rotation
@@ -250,6 +251,69 @@ def test_stages_run_in_the_context_that_is_asked_for(estimator, objects, camera,
     estimator(Observation(image, camera, np.full(image.shape[:2], 700, np.float32)))
     assert log == list(STAGES)
     assert STAGES[-2:] == ("outline", "depth")
+
+
+class LooksAtDepth(TrueHeatmaps):
+    """A stand-in that keeps the depth that it is given."""
+
+    def __call__(self, crops, object_index, depth):
+        self.depth = depth
+        return super().__call__(crops, object_index)
+
+
+def with_depth(camera):
+    """A wall that comes nearer to the right, with a hole."""
+    depth = np.linspace(1200, 700, camera.width, dtype=np.float32)
+    depth = np.repeat(depth[None], camera.height, axis=0)
+    depth[200:260, 300:340] = np.nan
+    image = np.zeros((camera.height, camera.width, 3), np.uint8)
+    return Observation(image, camera, depth)
+
+
+def check_depth_of_crops(objects, camera, poses):
+    estimator = KnowsTheCropCameras(LooksAtDepth(objects), objects, inputs=["crops", "depth"])
+    estimator.predictor.poses = poses
+    observation = with_depth(camera)
+    found = [detection(one, poses[one.object_id], camera) for one in objects]
+    assert len(estimator(observation, found)) == 2
+    flat = undistort(observation)
+    for shown, one, seen_by in zip(
+        estimator.predictor.depth, found, estimator.predictor.cameras, strict=True
+    ):
+        box = undistort_box(one.box, camera)
+        crop, crop_camera = crop_depth_around(flat.depth, flat.camera, box, 256, 1.2)
+        assert crop_camera == seen_by
+        np.testing.assert_array_equal(shown, network_depth(crop, crop_camera))
+    assert estimator.predictor.depth[:, 1].mean() > 0.5
+
+
+def test_a_network_that_looks_at_depth_gets_that_of_its_crops(objects, camera, random_pose):
+    check_depth_of_crops(objects, camera, {one.object_id: random_pose() for one in objects})
+
+
+def test_and_through_a_lens_with_distortion(objects, distorted_camera, random_pose):
+    poses = {one.object_id: random_pose() for one in objects}
+    check_depth_of_crops(objects, distorted_camera, poses)
+
+
+def test_without_depth_it_is_told_so_and_the_log_once(objects, camera, random_pose, caplog):
+    estimator = KnowsTheCropCameras(LooksAtDepth(objects), objects, inputs=["crops", "depth"])
+    pose = estimator.predictor.poses[7] = random_pose()
+    found = [detection(objects[0], pose, camera)]
+    for _ in range(3):
+        [estimate] = estimator(black(camera), found)
+        degrees, mm = difference(estimate.camera_from_object, pose)
+        assert degrees < 0.05 and mm < 0.3
+        assert estimator.predictor.depth.shape == (1, 2, 256, 256)
+        assert not estimator.predictor.depth.any()
+    assert [record.getMessage() for record in caplog.records] == [
+        "the network looks at depth, but an image has none"
+    ]
+
+
+def test_a_network_of_colours_gets_no_depth(estimator, objects, camera, random_pose):
+    pose = estimator.predictor.poses[7] = random_pose()  # its stand-in takes two arguments
+    assert len(estimator(with_depth(camera), [detection(objects[0], pose, camera)])) == 1
 
 
 @pytest.mark.real

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from heatpose.data.boxes import without_doubles
 from heatpose.data.crops import crop_around
+from heatpose.data.depth_crops import crop_depth_around, network_depth
 from heatpose.data.images import undistort, undistort_box
 from heatpose.errors import UnknownObjectError
 from heatpose.geometry.arrays import Array, Depth, Image
@@ -30,6 +31,7 @@ from heatpose.solve.probability import Calibration, weigh
 from heatpose.solve.visibility import with_visibility
 from heatpose.types import Detection, Observation, PoseEstimate
 
+LOG = logging.getLogger(__name__)
 Detector = Callable[[Observation], Sequence[Detection]]
 STAGES = ("detect", "crop", "network", "decode", "solve", "outline", "depth")
 
@@ -65,6 +67,7 @@ class PoseEstimator:
         crop_size: int = 256,
         margin: float = 1.2,
         sigma: float = SIGMA,
+        inputs: Sequence[str] = ("crops",),
         detector: Detector | None = None,
         outline: bool = True,
         depth: bool = True,
@@ -79,6 +82,7 @@ class PoseEstimator:
             crop_size: side of the crops it wants, px.
             margin: side of a crop over the longer side of its box.
             sigma: spread of the Gaussians it was trained to draw, heatmap px.
+            inputs: what it looks at, ``depth`` among them if it looks at that.
             detector: finds the objects where the caller does not say where they are.
             outline: let outlines in the picture correct the poses.
             depth: let depth correct them, where observations have it.
@@ -90,6 +94,7 @@ class PoseEstimator:
         self.crop_size = crop_size
         self.margin = margin
         self.sigma = sigma
+        self.wants_depth = "depth" in inputs
         self.detector = detector
         self.renderer = Renderer({one.object_id: one.mesh for one in objects})
         self.outline = outline
@@ -98,6 +103,7 @@ class PoseEstimator:
         self.threads = threads or os.cpu_count() or 1
         self.timed: Callable[[str], AbstractContextManager[object]] = _untimed
         self._index = {object_id: index for index, object_id in enumerate(self.objects)}
+        self._lacked_depth = False
 
     @classmethod
     def load(cls, path: Path, **options: Any) -> "PoseEstimator":
@@ -150,6 +156,7 @@ class PoseEstimator:
             crop_size=bundle.crop.size,
             margin=bundle.crop.margin,
             sigma=bundle.crop.sigma,
+            inputs=bundle.crop.inputs,
             detector=detector,
             outline=outline,
             depth=depth,
@@ -184,8 +191,9 @@ class PoseEstimator:
             detections = [_undistorted(found, observation.camera) for found in detections]
             observation = undistort(observation)
             crops, cameras = self.crop(observation, detections)
+            depth = (self.crop_depth(observation, detections),) if self.wants_depth else ()
         with self.timed("network"):
-            heatmaps = self.predictor(crops, self._indices(detections))
+            heatmaps = self.predictor(crops, self._indices(detections), *depth)
         with self.timed("decode"):
             keypoints = self.find_keypoints(heatmaps)
         with self.timed("solve"):
@@ -234,6 +242,22 @@ class PoseEstimator:
             for found in detections
         ]
         return np.stack([crop for crop, _ in pairs]), [camera for _, camera in pairs]
+
+    def crop_depth(
+        self, observation: Observation, detections: Sequence[Detection]
+    ) -> NDArray[np.float32]:
+        """Cut the depth of what was detected out as the network takes it, (b, 2, s, s)."""
+        depth, size = observation.depth, self.crop_size
+        if depth is None:
+            if not self._lacked_depth:
+                LOG.warning("the network looks at depth, but an image has none")
+            self._lacked_depth = True
+            return np.zeros((len(detections), 2, size, size), np.float32)
+        crops = [
+            crop_depth_around(depth, observation.camera, found.box, size, self.margin)
+            for found in detections
+        ]
+        return np.stack([network_depth(*crop) for crop in crops])
 
     def find_keypoints(self, heatmaps: NDArray[np.float32]) -> list[Keypoints]:
         """Read keypoints, in crop px, from the heatmaps (b, k, h, w) of each crop."""

@@ -42,6 +42,24 @@ def test_cad_files_are_numbered_and_their_unit_is_said(tmp_path, models):
     assert [(one["id"], one["name"]) for one in stored] == [(1, "obj_000002"), (2, "obj_000004")]
 
 
+@pytest.mark.parametrize(
+    ("option", "fusion", "missing"),
+    [("none", "none", None), ("cross", "cross", 0.15), ("only", "depth", 0.0)],
+)
+def test_the_network_may_look_at_depth(tmp_path, models, monkeypatch, option, fusion, missing):
+    seen = []
+    monkeypatch.setattr(
+        "heatpose.train.loop.train_keypoints",
+        lambda run, maker, network, config, resume: seen.append((network.config, config.sample)),
+    )
+    out = ["--objects", str(models), "--out", str(tmp_path / "run"), "--depth", option]
+    result = CliRunner().invoke(app, ["train", "keypoints", *out, *SMALL])
+    assert result.exit_code == 0, result.output
+    [(network, sample)] = seen
+    assert network.fusion == fusion
+    assert (sample.depth.missing if sample.depth else None) == missing
+
+
 def test_samples_can_be_cut_from_scenes(tmp_path, small_bop, monkeypatch):
     makers = []
     monkeypatch.setattr(
@@ -67,6 +85,7 @@ def test_samples_can_be_cut_from_scenes(tmp_path, small_bop, monkeypatch):
         (["--crop-size", "100"], "crop_size must be divisible by 32, got 100"),
         (["--n-keypoints", "0"], "0"),
         (["--objects", "part.stl"], "models is a folder"),
+        (["--frozen", "--depth", "only"], "--depth only does not have"),
         (["--upright", "2"], "upright is a share in [0, 1], got 2.0"),
     ],
 )

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -5,6 +7,7 @@ import pytest
 from heatpose.data import scene_samples
 from heatpose.data.backgrounds import Backgrounds
 from heatpose.data.bop import BopDataset
+from heatpose.data.depth_samples import DepthConfig
 from heatpose.data.samples import SampleConfig, SampleMaker, SampleStream
 from heatpose.data.scene_samples import MixedSampleMaker, SceneSampleMaker, affine_of_roll
 from heatpose.data.views import ViewConfig
@@ -218,3 +221,37 @@ def edges_along_outline(maker, sample):
     outline = cv2.morphologyEx(np.uint8(mask), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
     edges = np.hypot(*np.gradient(sample.crop.mean(axis=2)))
     return [edges[np.roll(outline, by, axis=(0, 1))].mean() / edges.mean() for by in (-5, 0, 5)]
+
+
+def depth_maker(folder, objects, **config):
+    models = [replace(one, object_id=i) for one, i in zip(objects, (2, 1), strict=True)]
+    perfect = DepthConfig(missing=0, holes=0)
+    config = SampleConfig(**{**PLAIN, "depth": perfect, **config})
+    return SceneSampleMaker([BopDataset(folder)], models, Backgrounds(), config)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0], ids=["straight", "rolled"])
+def test_depth_is_that_of_the_scenes(small_bop, objects, monkeypatch, share):
+    """In mm, where the labels say: the surface of the object, however the camera is rolled."""
+    monkeypatch.setattr(scene_samples, "ROLLED", share)
+    maker = depth_maker(small_bop(), objects)
+    for number in range(12):
+        sample = maker(np.random.default_rng([6, number]))
+        object_id = maker.objects[sample.object_index].object_id
+        truth = maker.renderer.depth(object_id, sample.camera_from_object, sample.camera)
+        both = np.isfinite(truth) & np.isfinite(sample.depth)
+        assert both.sum() > 0.85 * np.isfinite(truth).sum()
+        # Files are in steps of 0.1 mm; a rolled camera's pixels are those nearest to its own.
+        assert np.median(np.abs(sample.depth - truth)[both]) < (1.5 if share else 0.3)
+        assert abs(np.median((sample.depth - truth)[both])) < 0.4
+
+
+def test_scenes_without_depth_give_samples_without(small_bop, objects, caplog):
+    maker = depth_maker(small_bop(depth=False), objects)
+    assert "2 of 2 images have no depth" in caplog.text
+    sample = maker(np.random.default_rng(0))
+    assert sample.depth.shape == (96, 96) and np.isnan(sample.depth).all()
+
+
+def test_scenes_give_depth_only_if_it_is_wanted(small_bop, objects):
+    assert depth_maker(small_bop(), objects, depth=None)(np.random.default_rng(0)).depth is None

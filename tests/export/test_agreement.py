@@ -36,8 +36,12 @@ def test_views_show_each_object_whole_before_a_texture(cube_mesh, brick_mesh):
         ObjectModel(5, "cube", cube_mesh, keypoints, np.eye(4)[None], 138.6),
         ObjectModel(1, "brick", brick_mesh, keypoints, np.eye(4)[None], 161.6),
     ]
-    crops, index = rendered_crops(objects, 64, 1.4, each=3)
+    crops, index, depth = rendered_crops(objects, 64, 1.4, each=3)
     assert crops.shape == (6, 64, 64, 3) and crops.dtype == np.uint8
     np.testing.assert_array_equal(index, [0, 0, 0, 1, 1, 1])
-    again, _ = rendered_crops(objects, 64, 1.4, each=3)
+    assert depth.shape == (6, 2, 64, 64)
+    assert (depth[:, 1].mean(axis=(1, 2)) > 0.1).all()  # the objects are measured,
+    assert not depth[:, :, [0, -1]].any()  # and nothing around them
+    again, _, depth_again = rendered_crops(objects, 64, 1.4, each=3)
+    np.testing.assert_array_equal(depth, depth_again)
     np.testing.assert_array_equal(crops, again)

@@ -14,14 +14,17 @@ from heatpose.export.bundle import add_detector, export_run
 from heatpose.export.card import with_calibration, write_card
 from heatpose.export.detector import Difference
 from heatpose.export.onnx import export_network
+from heatpose.geometry.camera import Camera
 from heatpose.model.network import KeypointNet, NetworkConfig
 from heatpose.model.weights import load_network, save_network
 from heatpose.objects.catalogue import ObjectModel, object_to_record
 from heatpose.objects.mesh import write_mesh
+from heatpose.pipeline import PoseEstimator
 from heatpose.runtime.bundle import Bundle, BundledDetector, read_bundle, write_bundle
 from heatpose.runtime.bundle_record import CropSettings, DetectorSettings, Provenance
 from heatpose.runtime.predictor import open_predictor
 from heatpose.runtime.torch_predictor import TorchPredictor
+from heatpose.types import Detection, Observation
 
 SIZE = 64
 
@@ -88,11 +91,46 @@ def test_a_run_becomes_a_bundle_that_sees_the_same(run, tmp_path, network):
 
     assert str(report.exact) in bundle.card
 
-    crops, index = rendered_crops(bundle.objects, SIZE, 1.3)
+    crops, index, _ = rendered_crops(bundle.objects, SIZE, 1.3)
     heatmaps = open_predictor(bundle.network, precision="f32")(crops, index)
     truth = TorchPredictor(network)(crops, index)
     np.testing.assert_allclose(heatmaps, truth, atol=0.02)
     assert report.exact.median < 0.02 and report.exact.n_keypoints > 4
+
+
+@pytest.mark.parametrize(
+    ("fusion", "inputs"), [("cross", ["crops", "depth"]), ("depth", ["depth"])]
+)
+def test_a_bundle_says_that_its_network_looks_at_depth(run, tmp_path, network, fusion, inputs):
+    """And its estimator hands depth on, whichever engine runs the network."""
+    torch.manual_seed(0)
+    both = KeypointNet(replace(network.config, fusion=fusion)).eval()
+    with torch.no_grad():
+        both.head.weight.normal_(std=20.0)
+        for parameter in both.fusion.parameters() if both.fusion else ():
+            parameter.normal_(std=0.05)
+    save_network(run / "network.safetensors", both, {})
+    report = export_run(run, tmp_path / "toys.heatpose")
+    bundle = read_bundle(tmp_path / "toys.heatpose")
+    assert bundle.crop.inputs == inputs
+    assert "`depth`, float32 (b, 2, 64, 64)" in bundle.card
+    assert ("`crops`" in bundle.card) == ("crops" in inputs)
+    assert report.exact.median < 0.05
+
+    camera = Camera(fx=300, fy=300, cx=79.5, cy=59.5, width=160, height=120)
+    image = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
+    wall = np.linspace(500, 700, 160, dtype=np.float32) * np.ones((120, 1), np.float32)
+    observation, box = Observation(image, camera, wall), Detection(7, (40.0, 30, 110, 100), 1.0)
+    for backend in ("openvino", "onnxruntime"):
+        estimator = PoseEstimator.from_bundle(bundle, backend=backend)
+        assert estimator.wants_depth
+        crops, _ = estimator.crop(observation, [box])
+        depth = estimator.crop_depth(observation, [box])
+        assert depth[0, 1].all() and np.ptp(depth[0, 0]) > 0.3
+        heatmaps = estimator.predictor(crops, np.array([0]), depth)
+        truth = TorchPredictor(both)(crops, np.array([0]), depth)
+        np.testing.assert_allclose(heatmaps, truth, atol=0.05)
+        estimator(observation, [box])  # goes through
 
 
 def test_an_export_that_differs_is_not_written(run, tmp_path, monkeypatch):

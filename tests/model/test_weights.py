@@ -1,5 +1,6 @@
 import json
 import logging
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -195,3 +196,13 @@ def test_batch_norms_of_the_real_backbone_know_photographs(real_data):
         by_file, by_batch = network.eval().trunk(normalised), network.train().trunk(normalised)
     for at_test, in_training in zip(by_file, by_batch, strict=True):
         assert float(at_test.std() / in_training.std()) == pytest.approx(1, abs=0.1)
+
+
+def test_a_network_of_depth_alone_takes_all_but_the_first_convolution(imagenet, tmp_path):
+    network = KeypointNet(replace(CONFIG, fusion="depth"))
+    first = network.trunk.conv1.weight.clone()
+    report = load_backbone(network, write_tensors(imagenet, tmp_path / "resnet18.safetensors"))
+    own = network.trunk.state_dict()
+    assert report.from_scratch == ("conv1.weight",)
+    assert torch.equal(own["conv1.weight"], first)
+    assert all(torch.equal(own[name], imagenet[name]) for name in report.loaded)

@@ -132,6 +132,24 @@ def test_bundles_of_format_1_are_read(bundle, tmp_path):
     assert (back.identity, back.detector) == (bundle.identity, None)
 
 
+def test_it_is_kept_whether_the_network_looks_at_depth(bundle, tmp_path):
+    both = bundle.crop.model_copy(update={"inputs": ["crops", "depth"]})
+    write_bundle(tmp_path / "toys.heatpose", replace(bundle, crop=both))
+    assert read_bundle(tmp_path / "toys.heatpose").crop.inputs == ["crops", "depth"]
+
+
+def test_bundles_from_before_networks_looked_at_depth_are_read(bundle, tmp_path):
+    write_bundle(tmp_path / "toys", bundle)
+
+    def as_of_format_3(record):
+        record["format"] = 3
+        del record["crop"]["inputs"]
+
+    rewrite_record(tmp_path / "toys", as_of_format_3)
+    assert read_bundle(tmp_path / "toys").crop == bundle.crop
+    assert bundle.crop.inputs == ["crops"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -247,7 +265,9 @@ def test_an_archive_of_other_things_is_no_bundle(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda r: r.update(format=4), "format 4, newer than the 3"),
+        (lambda r: r.update(format=5), "format 5, newer than the 4"),
+        (lambda r: r["crop"].update(inputs=["crops", "touch"]), "crop.inputs.1"),
+        (lambda r: r["crop"].update(inputs=[]), "crop.inputs"),
         (lambda r: r["crop"].update(size=100), "crop.size"),
         (lambda r: r.pop("name"), "name: Field required"),
         (lambda r: r.update(extra=1), "extra"),

@@ -50,3 +50,16 @@ def test_the_sheet_shows_the_crops_and_leaves_them_as_they_are(labels, batch):
     assert sheet.shape == (128, 256, 3)
     assert torch.equal(batch["crop"], before)
     assert (sheet[:64, :64] != before[0].numpy()).any(axis=2).mean() < 0.3
+
+
+def test_depth_is_drawn_below_each_crop(labels, batch):
+    plain = contact_sheet(true_logits(labels, batch, 0), labels, batch, columns=4)
+    depth = torch.zeros(8, 2, 64, 64)
+    depth[:, 1, :, 32:] = 1
+    both = contact_sheet(true_logits(labels, batch, 0), labels, {**batch, "depth": depth}, 4)
+    assert both.shape == (256, 256, 3)
+    np.testing.assert_array_equal(both[:64], plain[:64])
+    np.testing.assert_array_equal(both[128:192], plain[64:])
+    left, right = both[64:128, :32], both[64:128, 32:64]
+    assert (left == [20, 20, 110]).all(axis=2).mean() > 0.7
+    assert (right == 140).all(axis=2).mean() > 0.7

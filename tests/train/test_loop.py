@@ -1,9 +1,11 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from heatpose.data.depth_samples import DepthConfig
 from heatpose.data.images import read_image
 from heatpose.data.samples import SampleMaker
 from heatpose.errors import CheckpointError, DataError, LabelError
@@ -177,3 +179,33 @@ def test_frozen_stages_keep_their_weights_and_the_others_move(tmp_path, maker):
     kept = {n for n in before if n.startswith(("trunk.conv1", "trunk.bn1", "trunk.layer1"))}
     assert kept <= same
     assert "trunk.layer2.0.conv1.weight" not in same and "head.weight" not in same
+
+
+@pytest.fixture
+def depth_maker(maker):
+    wanted = replace(maker.config, depth=DepthConfig())
+    return SampleMaker(maker.objects, maker.backgrounds, wanted)
+
+
+def test_a_network_of_colours_and_depth_is_trained_and_goes_on(tmp_path, depth_maker):
+    run, cross = tmp_path / "run", replace(NETWORK, fusion="cross")
+    train_keypoints(run, depth_maker, make_network(cross, 0), config(depth_maker, samples=16))
+    network, notes = load_network(run / "network.safetensors")
+    assert network.config == cross
+    assert notes["train"]["sample"]["depth"]["missing"] == 0.15
+    assert network.fusion.to_colours[0].conv.weight.any()  # no longer the zeros it began as
+    assert read_image(run / "contact_sheets" / "epoch_0001.png").shape == (256, 384, 3)
+
+    train_keypoints(run, depth_maker, make_network(cross, 5), config(depth_maker), resume=True)
+    assert [line["epoch"] for line in lines(run)] == [1, 2]
+    narrow = make_network(replace(cross, depth_width=16), 0)
+    with pytest.raises(CheckpointError, match=r"has fusion\.trunk\.conv1\.weight of shape \(32"):
+        train_keypoints(run, depth_maker, narrow, config(depth_maker), resume=True)
+
+
+def test_samples_and_network_agree_on_depth(tmp_path, maker, depth_maker):
+    cross = replace(NETWORK, fusion="cross")
+    with pytest.raises(ValueError, match="samples are made with depth None"):
+        train_keypoints(tmp_path / "a", maker, make_network(cross, 0), config(maker))
+    with pytest.raises(ValueError, match="fusion 'none'"):
+        train_keypoints(tmp_path / "b", maker, make_network(NETWORK, 0), config(depth_maker))

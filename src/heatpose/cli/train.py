@@ -59,6 +59,10 @@ def keypoints(
         float,
         typer.Option(min=0, max=180, help="Largest roll of the camera in these, degrees."),
     ] = 180.0,
+    depth: Annotated[
+        Literal["none", "early", "late", "cross", "only"],
+        typer.Option(help="How the network takes depth beside colours, or depth only."),
+    ] = "none",
     epoch_samples: Annotated[int, typer.Option(help="Samples between two checkpoints.")] = 8192,
     workers: Annotated[int, typer.Option(help="Processes that make samples.")] = 2,
     seed: Annotated[int, typer.Option(help="Of samples and weights.")] = 0,
@@ -68,14 +72,22 @@ def keypoints(
 
     from heatpose.cli.failures import checked_options
     from heatpose.data.bop import BopDataset
+    from heatpose.data.depth_samples import DepthConfig
     from heatpose.data.samples import SampleConfig
     from heatpose.data.views import ViewConfig
+    from heatpose.errors import OptionError
+    from heatpose.model.fusion import Fusion
     from heatpose.model.network import NetworkConfig
     from heatpose.train.config import TrainConfig
     from heatpose.train.loop import train_keypoints
     from heatpose.train.losses import LossConfig
     from heatpose.train.start import find_objects, make_maker, make_network
 
+    if frozen and depth == "only":
+        raise OptionError("--frozen keeps a pretrained stem, which --depth only does not have")
+    fusion: Fusion = "depth" if depth == "only" else depth
+    # A network of depth alone learns nothing from crops without any.
+    measured = DepthConfig(missing=0.0) if depth == "only" else DepthConfig()
     with checked_options():
         config = TrainConfig(
             samples=samples,
@@ -89,6 +101,7 @@ def keypoints(
                 crop_size=crop_size,
                 roll=radians(scenes_roll),
                 views=ViewConfig(upright=upright),
+                depth=None if depth == "none" else measured,
             ),
             loss=LossConfig(pose=pose_weight),
         )
@@ -99,6 +112,7 @@ def keypoints(
             activation=activation,
             crop_size=crop_size,
             stages=stages,
+            fusion=fusion,
         )
     datasets = [BopDataset(root, scenes_split) for root in scenes or []]
     maker = make_maker(models, backgrounds, config.sample, datasets, scenes_share)

@@ -1,14 +1,14 @@
 """What lens, sensor and file do to a picture, and what may cover it.
 
-Every function takes the generator first and returns a new uint8 image (h, w, 3), RGB. None moves
-anything, so labels stay true.
+Every function takes the generator first and returns a new uint8 image (h, w, 3), RGB; `cut_out`
+also says where. None moves anything, so labels stay true.
 """
 
 import cv2
 import numpy as np
 
 from heatpose.data.backgrounds import Backgrounds
-from heatpose.geometry.arrays import Array, Image
+from heatpose.geometry.arrays import Array, Image, Mask
 
 
 def degrade(rng: np.random.Generator, image: Image) -> Image:
@@ -73,10 +73,14 @@ def compress(rng: np.random.Generator, image: Image) -> Image:
     return np.ascontiguousarray(decoded[..., ::-1])
 
 
-def cut_out(rng: np.random.Generator, image: Image, backgrounds: Backgrounds) -> Image:
-    """Cover parts of the image, at most about a third, with pieces of background."""
+def cut_out(rng: np.random.Generator, image: Image, backgrounds: Backgrounds) -> tuple[Image, Mask]:
+    """Cover parts of the image, at most about a third, with pieces of background.
+
+    Returns:
+        The image, and where it is covered, (h, w).
+    """
     height, width = image.shape[:2]
-    covered = image.copy()
+    covered, where = image.copy(), np.zeros((height, width), bool)
     for _ in range(rng.integers(1, 4)):
         mask = np.zeros((height, width), np.uint8)
         centre = rng.uniform(0.1, 0.9, 2) * [width, height]
@@ -84,7 +88,8 @@ def cut_out(rng: np.random.Generator, image: Image, backgrounds: Backgrounds) ->
         cv2.fillPoly(mask, [random_outline(rng, centre, radii).astype(np.int32)], (1,))
         piece = backgrounds.draw(rng, height, width)
         covered[mask > 0] = piece[mask > 0]
-    return covered
+        where |= mask > 0
+    return covered, where
 
 
 def random_outline(rng: np.random.Generator, centre: Array, radii: Array) -> Array:

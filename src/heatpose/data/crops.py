@@ -31,9 +31,7 @@ def crop_around(
         The crop, (size, size, 3), black outside the image, and the camera that sees it.
     """
     square = square_around(box, margin)
-    scale = size / (square[2] - square[0])
-    corner = np.array(square[:2])
-    shift = -0.5 - scale * corner  # the corner of the square lands on the outer edge of pixel 0
+    scale, shift = crop_from_image(square, size)
     patch, origin = _patch(image, square, spread=_blur_before(scale))
     if patch.size == 0:
         crop = np.zeros((size, size, 3), np.uint8)
@@ -43,6 +41,21 @@ def crop_around(
         warped = cv2.warpAffine(patch, crop_from_patch, (size, size), flags=cv2.INTER_LINEAR)
         crop = np.asarray(warped, np.uint8)
     return crop, camera.warped(scale, shift, size, size)
+
+
+def crop_from_image(square: Box, size: int) -> tuple[float, Array]:
+    """Return how pixels move from an image to the crop of a square of it.
+
+    Args:
+        square: left, top, right, bottom, px.
+        size: side of the crop, px.
+
+    Returns:
+        The scale s and the shift t, (2,), px, of p -> s p + t.
+    """
+    scale = size / (square[2] - square[0])
+    # The corner of the square lands on the outer edge of pixel 0.
+    return scale, -0.5 - scale * np.array(square[:2])
 
 
 def _blur_before(scale: float) -> float:

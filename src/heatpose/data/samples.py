@@ -3,6 +3,7 @@
 A sample is drawn as a photograph would show it: the scene around an object is rendered at the
 resolution of a camera, degraded by lens, sensor and file, and only then cut out and enlarged by the
 same `crop_around` that inference uses. So the network sees in training what crops look like later.
+Where the network is to look at depth, a depth camera sees the same scene from the same place.
 """
 
 from collections.abc import Sequence
@@ -17,13 +18,15 @@ from torch.utils.data import Dataset
 from heatpose.data.augment import cut_out, degrade
 from heatpose.data.backgrounds import Backgrounds
 from heatpose.data.crops import crop_around
+from heatpose.data.depth_crops import crop_depth_around, network_depth
+from heatpose.data.depth_samples import DepthConfig, covered_depth, rendered_depth, without_parts
 from heatpose.data.views import ViewConfig, pose_beside, random_lighting, random_pose
-from heatpose.geometry.arrays import Array, Box, Image, Mask
+from heatpose.geometry.arrays import Array, Box, Depth, Image
 from heatpose.geometry.boxes import box_of_mask
 from heatpose.geometry.camera import Camera
 from heatpose.geometry.transforms import transform_points
 from heatpose.objects.catalogue import ObjectModel
-from heatpose.render.raycast import Renderer
+from heatpose.render.raycast import Renderer, Rendering
 from heatpose.render.shading import shade
 
 ROOM = 1.3  # side of a patch over that of the whole object's crop: jittered boxes must fit
@@ -41,6 +44,7 @@ class SampleConfig:
     cut_outs: float = 0.3  # share of samples that are partly covered by pieces of background
     roll: float = float(np.pi)  # largest turn of the camera in samples cut from scenes, radians
     views: ViewConfig = field(default_factory=ViewConfig)
+    depth: DepthConfig | None = None  # how depth is made, where there is to be any
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +55,7 @@ class Sample:
     object_index: int  # position of the object in the list of objects
     camera: Camera  # that sees the crop
     camera_from_object: Array  # (4, 4), mm
+    depth: Depth | None = None  # (s, s), mm, NaN where nothing was measured; None: not asked for
 
 
 class SampleSource(Protocol):
@@ -82,13 +87,19 @@ class SampleMaker:
         pose = random_pose(rng, self.objects[index].diameter, config.views)
         others = self._surroundings(rng, index, pose)
         camera = self._patch_camera(index, pose)
-        picture, visible, fraction = self._picture(rng, index, pose, others, camera)
-        if fraction < config.views.min_visible:
-            picture, visible, _ = self._picture(rng, index, pose, [], camera)
+        picture, rendering = self._picture(rng, index, pose, others, camera)
+        if rendering.visible_fraction(0) < config.views.min_visible:
+            others = []
+            picture, rendering = self._picture(rng, index, pose, others, camera)
+        depth = self._depth(rng, picture, rendering, camera, [(index, pose), *others])
         picture = degrade(rng, picture)
+        scale = len(rendering.depth) // camera.height
+        visible = rendering.mask(0)[::scale, ::scale]
         box = box_of_mask(visible) or (0.0, 0.0, float(camera.width), float(camera.height))
-        crop, crop_camera = cut_sample(rng, picture, camera, box, config, self.backgrounds)
-        return Sample(crop, index, crop_camera, pose)
+        crop, crop_depth, crop_camera = cut_sample(
+            rng, picture, depth, camera, box, config, self.backgrounds
+        )
+        return Sample(crop, index, crop_camera, pose, crop_depth)
 
     def _surroundings(
         self, rng: np.random.Generator, index: int, pose: Array
@@ -118,54 +129,81 @@ class SampleMaker:
         pose: Array,
         others: list[tuple[int, Array]],
         camera: Camera,
-    ) -> tuple[Image, Mask, float]:
+    ) -> tuple[Image, Rendering]:
         """Render object and surroundings on a background.
 
         Returns:
-            The picture (h, w, 3), the object's visible mask (h, w) and visible fraction.
+            The picture (h, w, 3), and the rendering, of twice as many pixels where these are few.
         """
         scale = 2 if camera.width < SMOOTH_BELOW else 1
         side = scale * camera.width
         fine = camera.warped(scale, np.full(2, (scale - 1) / 2), side, side)
-        placed = [(index, pose), *others]
-        rendering = self.renderer.render(
-            [self.objects[i].object_id for i, _ in placed], [p for _, p in placed], fine
-        )
+        rendering = self._render([(index, pose), *others], fine)
         picture = self.backgrounds.draw(rng, side, side)
         seen = rendering.instance >= 0
         picture[seen] = shade(rendering, fine, random_lighting(rng))[seen]
         small = cv2.resize(picture, (camera.width, camera.width), interpolation=cv2.INTER_AREA)
-        visible = rendering.mask(0)[::scale, ::scale]
-        return np.asarray(small, np.uint8), visible, rendering.visible_fraction(0)
+        return np.asarray(small, np.uint8), rendering
+
+    def _depth(
+        self,
+        rng: np.random.Generator,
+        picture: Image,
+        rendering: Rendering,
+        camera: Camera,
+        placed: list[tuple[int, Array]],
+    ) -> Depth | None:
+        """Return what a depth camera makes of the picture, (h, w), mm; None if none is wanted."""
+        if self.config.depth is None:
+            return None
+        if rendering.depth.shape != picture.shape[:2]:
+            rendering = self._render(placed, camera)
+        index, pose = placed[0]
+        corners = transform_points(pose, self.objects[index].mesh.corners)
+        (chance,) = rng.spawn(1)
+        return rendered_depth(chance, rendering, picture, camera, corners, self.config.depth)
+
+    def _render(self, placed: list[tuple[int, Array]], camera: Camera) -> Rendering:
+        """Render objects, each (position in the list, pose)."""
+        ids, poses = [self.objects[i].object_id for i, _ in placed], [pose for _, pose in placed]
+        return self.renderer.render(ids, poses, camera)
 
 
 def cut_sample(
     rng: np.random.Generator,
     picture: Image,
+    depth: Depth | None,
     camera: Camera,
     box: Box,
     config: SampleConfig,
     backgrounds: Backgrounds,
-) -> tuple[Image, Camera]:
+) -> tuple[Image, Depth | None, Camera]:
     """Cut a crop out of a picture as inference would, and cover parts of it now and then.
 
     Args:
         rng: the generator.
         picture: (h, w, 3).
-        camera: that sees it.
+        depth: (h, w), mm, NaN where nothing was measured, if any is wanted.
+        camera: that sees both.
         box: around what is seen of the object, px; its edges are moved as a detector's are.
         config: size and margin of the crop, and what happens to it.
         backgrounds: what it is covered with.
 
     Returns:
-        The crop (s, s, 3) and the camera that sees it.
+        The crop (s, s, 3), its depth (s, s), mm, some or all of it missing, and the camera that
+        sees them.
     """
-    crop, crop_camera = crop_around(
-        picture, camera, jittered(rng, box, config), config.crop_size, config.margin
-    )
+    box = jittered(rng, box, config)
+    crop, crop_camera = crop_around(picture, camera, box, config.crop_size, config.margin)
+    covered = np.zeros(crop.shape[:2], bool)
     if rng.random() < config.cut_outs:
-        crop = cut_out(rng, crop, backgrounds)
-    return crop, crop_camera
+        crop, covered = cut_out(rng, crop, backgrounds)
+    if depth is None or config.depth is None:
+        return crop, None, crop_camera
+    (chance,) = rng.spawn(1)
+    crop_depth, _ = crop_depth_around(depth, camera, box, config.crop_size, config.margin)
+    crop_depth = covered_depth(chance, crop_depth, crop_camera, covered)
+    return crop, without_parts(chance, crop_depth, config.depth), crop_camera
 
 
 def jittered(rng: np.random.Generator, box: Box, config: SampleConfig) -> Box:
@@ -203,13 +241,16 @@ class SampleStream(Dataset[dict[str, torch.Tensor]]):
 
         Returns:
             crop (s, s, 3) uint8; object_index () int64; camera_matrix (3, 3) and
-            camera_from_object (4, 4), float32.
+            camera_from_object (4, 4), float32; depth (2, s, s) float32, where samples have any.
         """
         cv2.setNumThreads(0)  # the processes are the threads
         sample = self.maker(np.random.default_rng([self.seed, self.first + number]))
-        return {
+        tensors = {
             "crop": torch.from_numpy(sample.crop),
             "object_index": torch.tensor(sample.object_index),
             "camera_matrix": torch.from_numpy(sample.camera.matrix).float(),
             "camera_from_object": torch.from_numpy(sample.camera_from_object).float(),
         }
+        if sample.depth is not None:
+            tensors["depth"] = torch.from_numpy(network_depth(sample.depth, sample.camera))
+        return tensors

@@ -9,7 +9,8 @@ K' R K^-1 is (0, 0, 1), so the picture moves affinely,
 
     p -> F R F^-1 (p - c) + c',   F = diag(fx, fy),
 
-where c' is free to be chosen: another principal point is another cut of the same picture.
+where c' is free to be chosen: another principal point is another cut of the same picture. Depth
+along the optical axis stays what it is.
 """
 
 import logging
@@ -24,9 +25,10 @@ from heatpose.data.augment import degrade
 from heatpose.data.backgrounds import Backgrounds
 from heatpose.data.bop import BopDataset
 from heatpose.data.image_memory import ImageMemory
+from heatpose.data.images import read_depth
 from heatpose.data.samples import ROOM, Sample, SampleConfig, SampleSource, cut_sample
 from heatpose.errors import LabelError, UnknownObjectError
-from heatpose.geometry.arrays import Array, Box, Image
+from heatpose.geometry.arrays import Array, Box, Depth, Image
 from heatpose.geometry.boxes import box_of_points, intersection_over_union
 from heatpose.geometry.camera import Camera
 from heatpose.geometry.rotations import matrix_from_vector
@@ -52,6 +54,15 @@ class Instance:
     camera_from_object: Array  # (4, 4), mm
     box: Box  # around its whole silhouette, px
     visible_box: Box  # around what is seen of it, px
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The files of an image."""
+
+    colour: Path
+    depth: Path | None
+    depth_scale: float  # mm per unit of the depth file
 
 
 class SceneSampleMaker:
@@ -83,7 +94,7 @@ class SceneSampleMaker:
         self.backgrounds = backgrounds
         self.config = config
         self.renderer = Renderer({o.object_id: o.mesh for o in objects})
-        self.instances, paths = _find_instances(
+        self.instances, self.pictures = _find_instances(
             datasets, [o.object_id for o in objects], config.views.min_visible
         )
         rng = np.random.default_rng(0)
@@ -92,15 +103,19 @@ class SceneSampleMaker:
             for o in objects
         ]
         self._check_boxes()
-        self.images = ImageMemory(paths, memory)
-        count = sum(map(len, self.instances))
-        LOG.info("%d views of %d objects in %d images", count, len(self.objects), len(paths))
+        self.images = ImageMemory([one.colour for one in self.pictures], memory)
+        count, n_images = sum(map(len, self.instances)), len(self.pictures)
+        LOG.info("%d views of %d objects in %d images", count, len(self.objects), n_images)
+        without = sum(one.depth is None for one in self.pictures)
+        if config.depth is not None and without:
+            LOG.warning("%d of %d images have no depth", without, n_images)
 
     def __call__(self, rng: np.random.Generator) -> Sample:
         """Draw one sample, each object as likely as any other."""
         index = int(rng.integers(len(self.objects)))
         instance = self.instances[index][int(rng.integers(len(self.instances[index])))]
         image, pose = self.images[instance.image], instance.camera_from_object
+        angle = 0.0
         if self.config.roll > 0 and rng.random() < ROLLED:
             angle = rng.uniform(-1, 1) * self.config.roll
             box = self._box_when_rolled(index, instance, angle)
@@ -110,9 +125,12 @@ class SceneSampleMaker:
         else:
             picture, camera = self._patch(image, instance.camera, instance.visible_box)
             box = _moved(instance.visible_box, camera, instance.camera)
+        depth = self._depth_patch(instance, camera, angle)
         picture = degrade(rng, picture)
-        crop, crop_camera = cut_sample(rng, picture, camera, box, self.config, self.backgrounds)
-        return Sample(crop, index, crop_camera, pose)
+        crop, crop_depth, crop_camera = cut_sample(
+            rng, picture, depth, camera, box, self.config, self.backgrounds
+        )
+        return Sample(crop, index, crop_camera, pose, crop_depth)
 
     def _patch(self, image: Image, camera: Camera, box: Box) -> tuple[Image, Camera]:
         """Cut what crops around a box may need out of an image, with the camera that sees it."""
@@ -143,6 +161,31 @@ class SceneSampleMaker:
         if beyond.any():  # black is for the edges of images, which lie straight
             patch[beyond] = self.backgrounds.draw(rng, side, side)[beyond]
         return np.asarray(patch, np.uint8), rolled
+
+    def _depth_patch(self, instance: Instance, patch: Camera, angle: float) -> Depth | None:
+        """Return what a patch of the rolled image shows of the depth; None if none is wanted.
+
+        The file is read each time: that is quick beside a training step, and as numbers of 16 bits
+        or more it would fill the memory that colours need.
+
+        Args:
+            instance: says which image.
+            patch: the camera that sees the patch.
+            angle: of the roll, radians.
+        """
+        if self.config.depth is None:
+            return None
+        files = self.pictures[instance.image]
+        if files.depth is None:
+            return np.full((patch.height, patch.width), np.nan, np.float32)
+        moved = cv2.warpAffine(
+            read_depth(files.depth, files.depth_scale),
+            affine_of_roll(instance.camera, patch, angle),
+            (patch.width, patch.height),
+            flags=cv2.INTER_NEAREST,
+            borderValue=float("nan"),
+        )
+        return np.asarray(moved, np.float32)
 
     def _square(self, box: Box) -> tuple[int, int, int]:
         """Return left, top and side, whole px, of what crops around a box may need."""
@@ -233,19 +276,19 @@ def _moved(box: Box, patch: Camera, whole: Camera) -> Box:
 
 def _find_instances(
     datasets: Sequence[BopDataset], object_ids: Sequence[int], min_visible: float
-) -> tuple[list[list[Instance]], list[Path]]:
+) -> tuple[list[list[Instance]], list[Picture]]:
     """Return where each of the objects can be seen well, and the images."""
-    paths: list[Path] = []
+    pictures: list[Picture] = []
     found: dict[int, list[Instance]] = {object_id: [] for object_id in object_ids}
     for dataset in datasets:
         for scene_id in dataset.scene_ids():
             for image_id in dataset.image_ids(scene_id):
-                here = _instances_of(dataset, scene_id, image_id, len(paths), min_visible)
+                here = _instances_of(dataset, scene_id, image_id, len(pictures), min_visible)
                 here = [(object_id, one) for object_id, one in here if object_id in found]
                 for object_id, instance in here:
                     found[object_id].append(instance)
                 if here:
-                    paths.append(dataset.image_path(scene_id, image_id))
+                    pictures.append(_picture(dataset, scene_id, image_id))
     folders = ", ".join(str(dataset.split_folder) for dataset in datasets)
     for object_id, instances in found.items():
         if not instances:
@@ -253,7 +296,15 @@ def _find_instances(
                 f"object {object_id} is nowhere in {folders} with a visible fraction of at least "
                 f"{min_visible} and {SMALLEST:.0f} px"
             )
-    return list(found.values()), paths
+    return list(found.values()), pictures
+
+
+def _picture(dataset: BopDataset, scene_id: int, image_id: int) -> Picture:
+    return Picture(
+        dataset.image_path(scene_id, image_id),
+        dataset.depth_path(scene_id, image_id),
+        dataset.frame_camera(scene_id, image_id).depth_scale,
+    )
 
 
 def _instances_of(

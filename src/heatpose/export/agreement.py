@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heatpose.data.backgrounds import generated_texture
+from heatpose.data.depth_crops import network_depth
 from heatpose.geometry.arrays import Array, Image
 from heatpose.geometry.camera import Camera
 from heatpose.geometry.rotations import random_rotation
@@ -50,23 +51,27 @@ def compare(heatmaps: NDArray[np.float32], reference: NDArray[np.float32]) -> Ag
 
 def rendered_crops(
     objects: Sequence[ObjectModel], size: int, margin: float, each: int = 2, seed: int = 0
-) -> tuple[Image, NDArray[np.int64]]:
+) -> tuple[Image, NDArray[np.int64], NDArray[np.float32]]:
     """Render objects as the network expects them, from random sides before a random texture.
 
     Returns:
-        Crops, (b, size, size, 3), and the position of the object in ``objects`` for each, (b,).
+        Crops, (b, size, size, 3), the position of the object in ``objects`` for each, (b,), and
+        their depth, (b, 2, size, size), with nothing behind the objects.
     """
     rng = np.random.default_rng(seed)
     renderer = Renderer({model.object_id: model.mesh for model in objects})
     index = np.repeat(np.arange(len(objects)), each)
-    crops = [_view(renderer, objects[i], size, margin, rng) for i in index.tolist()]
-    return np.stack(crops), index
+    views = [_view(renderer, objects[i], size, margin, rng) for i in index.tolist()]
+    return np.stack([crop for crop, _ in views]), index, np.stack([depth for _, depth in views])
 
 
 def _view(
     renderer: Renderer, model: ObjectModel, size: int, margin: float, rng: np.random.Generator
-) -> Image:
-    """Return a crop that the object fills but for the margin, from eight diameters away."""
+) -> tuple[Image, NDArray[np.float32]]:
+    """Return a crop that the object fills but for the margin, and its depth.
+
+    It is seen from eight diameters away.
+    """
     middle = (size - 1) / 2
     focal = 8 * size / margin
     camera = Camera(fx=focal, fy=focal, cx=middle, cy=middle, width=size, height=size)
@@ -76,4 +81,4 @@ def _view(
     crop = generated_texture(rng, size, size)
     seen = rendering.mask(0)
     crop[seen] = shade(rendering, camera)[seen]
-    return crop
+    return crop, network_depth(rendering.depth, camera)

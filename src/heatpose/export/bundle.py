@@ -185,6 +185,7 @@ def _crop_settings(network: KeypointNet, training: Mapping[str, Any]) -> CropSet
         margin=config.get("sample", {}).get("margin", 1.4),
         stride=STRIDE,
         sigma=config.get("loss", {}).get("sigma", SIGMA),
+        inputs=list(network.config.inputs),
     )
 
 

@@ -53,8 +53,7 @@ heatpose estimate IMAGES... --bundle {name}.heatpose --camera camera.json \\
     --boxes boxes.json --out out
 ```
 
-`keypoints.onnx` has inputs `crops`, float32 (b, 3, {crop.size}, {crop.size}), RGB in [0, 1], and
-`object_index`, int64 (b,), the row in the table above counted from 0. Its output is `heatmaps`,
+{_inputs(crop)} Its output is `heatmaps`,
 float32 (b, k, {crop.size // crop.stride}, {crop.size // crop.stride}), probabilities over the
 pixels of each map. Keypoints, diameters and symmetries (mm) are in `bundle.json`.
 
@@ -126,6 +125,19 @@ def with_calibration(card: str, learned_on: str, checked: str) -> str:
 diameter. It was learned on {learned_on}. Learned on half of the scenes and checked on
 the other half: {checked}.
 """
+
+
+def _inputs(crop: CropSettings) -> str:
+    """Say what the keypoint network takes, as a few lines."""
+    text = ""
+    if "crops" in crop.inputs:
+        text += f"`crops`, float32 (b, 3, {crop.size}, {crop.size}), RGB in [0, 1],"
+    if "depth" in crop.inputs:
+        text += f"""{" " if text else ""}`depth`, float32 (b, 2, {crop.size}, {crop.size}),
+the depth of the crop relative to that of its middle, in halves of what the crop is wide there, from
+-2 to 2, and 1 where it was measured (both 0 elsewhere),"""
+    return f"""`keypoints.onnx` has inputs {text} and
+`object_index`, int64 (b,), the row in the table above counted from 0."""
 
 
 def _mismatch(objects: Sequence[ObjectModel], settings: DetectorSettings) -> str:

@@ -57,7 +57,12 @@ def quantise(
     return bytes(quantised.SerializeToString())
 
 
-def quantise_network(network: KeypointNet, crops: Image, object_index: NDArray[np.int64]) -> bytes:
+def quantise_network(
+    network: KeypointNet,
+    crops: Image,
+    object_index: NDArray[np.int64],
+    depth: NDArray[np.float32] | None = None,
+) -> bytes:
     """Return a keypoint network as an ONNX file whose trunk and decoder compute in int8.
 
     The heads and what makes probabilities of their logits stay in float: a position is read from
@@ -67,14 +72,17 @@ def quantise_network(network: KeypointNet, crops: Image, object_index: NDArray[n
         network: the network.
         crops: like those that it will see, (b, s, s, 3).
         object_index: what they show, (b,).
+        depth: theirs, (b, 2, s, s), for networks that look at it.
 
     Raises:
         MissingExtraError: NNCF is not installed.
     """
-    inputs = [
-        {"crops": crop.transpose(2, 0, 1)[None].astype(np.float32) / 255, "object_index": index}
-        for crop, index in zip(crops, object_index[:, None], strict=True)
-    ]
+    pixels = crops.transpose(0, 3, 1, 2).astype(np.float32) / 255
+    given = {"crops": pixels, "depth": depth}
+    seen = {name: values for name in network.config.inputs if (values := given[name]) is not None}
+    seen["object_index"] = object_index  # type: ignore[assignment]
+    rows = range(len(object_index))
+    inputs = [{name: values[i : i + 1] for name, values in seen.items()} for i in rows]
     # NNCF wants batch norms to be joined with the convolutions.
     return quantise(trace_network(network, optimize=True), inputs, _behind_convolutions)
 

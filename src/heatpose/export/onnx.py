@@ -13,6 +13,7 @@ from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 from heatpose.errors import BundleError
+from heatpose.model.fusion import DEPTH_CHANNELS
 from heatpose.model.network import KeypointNet, NetworkConfig, heatmaps_of
 
 OPSET = 18
@@ -28,18 +29,27 @@ class _Exported(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, crops: Tensor, object_index: Tensor) -> Tensor:
+    def forward(self, crops: Tensor, object_index: Tensor, depth: Tensor | None = None) -> Tensor:
         """Return the heatmaps (b, k, s / 4, s / 4)."""
-        return heatmaps_of(self.network(crops, object_index))
+        return heatmaps_of(self.network(crops, object_index, depth))
+
+
+class _ExportedDepth(_Exported):
+    """A network of depth alone, which has no crops of colours as input."""
+
+    def forward(self, depth: Tensor, object_index: Tensor) -> Tensor:  # type: ignore[override]
+        """Return the heatmaps (b, k, s / 4, s / 4)."""
+        return heatmaps_of(self.network(depth, object_index, depth))
 
 
 def export_network(network: KeypointNet) -> bytes:
     """Return a network as an ONNX file.
 
     Its inputs are ``crops``, float32 (b, 3, s, s) in [0, 1] with s the network's crop size, and
-    ``object_index``, int64 (b,). Its output is ``heatmaps``, float32 (b, k, s / 4, s / 4),
-    probabilities over the pixels of each map. The batch b is free. Weights are stored as
-    float16, which halves the file, and computed with as float32.
+    ``object_index``, int64 (b,). Networks that look at depth have ``depth`` as a third, float32
+    (b, 2, s, s), and those of depth alone no ``crops``. Its output is ``heatmaps``, float32
+    (b, k, s / 4, s / 4), probabilities over the pixels of each map. The batch b is free. Weights
+    are stored as float16, which halves the file, and computed with as float32.
     """
     return halve_weights(trace_network(network))
 
@@ -52,16 +62,14 @@ def trace_network(network: KeypointNet, optimize: bool = False) -> bytes:
         optimize: as for `trace`.
     """
     network = copy.deepcopy(network).cpu().eval()
-    size = network.config.crop_size
-    return trace(
-        _Exported(network),
-        {
-            "crops": (torch.zeros(2, 3, size, size), {0: "b"}),
-            "object_index": (torch.zeros(2, dtype=torch.int64), {0: "b"}),
-        },
-        "heatmaps",
-        optimize,
-    )
+    size, takes = network.config.crop_size, network.config.inputs
+    crops = {"crops": (torch.zeros(2, 3, size, size), {0: "b"})}
+    depth = {"depth": (torch.zeros(2, DEPTH_CHANNELS, size, size), {0: "b"})}
+    index = {"object_index": (torch.zeros(2, dtype=torch.int64), {0: "b"})}
+    if takes == ("depth",):
+        return trace(_ExportedDepth(network), depth | index, "heatmaps", optimize)
+    inputs = crops | index | (depth if "depth" in takes else {})
+    return trace(_Exported(network), inputs, "heatmaps", optimize)
 
 
 def trace(
@@ -147,7 +155,7 @@ def import_network(network: bytes, config: NetworkConfig) -> KeypointNet:
             values = numpy_helper.to_array(stored).astype(np.float32)
             tensors[name] = torch.from_numpy(values)
             missing.remove(name)
-    if missing:
+    if missing := missing - {"mean", "std"}:  # which a network of depth alone does not need
         raise BundleError(f"the bundle's network lacks {min(missing)}: it cannot be trained on")
     restored.load_state_dict(tensors)
     return restored

@@ -2,14 +2,19 @@
 
 All objects share the trunk and the decoder. Only the last layer, one weight vector per
 keypoint, belongs to an object, and the object's index picks it inside the network.
+
+A network may look at depth too, in one of four ways (`heatpose.model.fusion`). Whatever it does
+with depth, trunk, decoder and output weights are those of a network of colours.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from heatpose.model.fusion import DEPTH_CHANNELS, FUSIONS, DepthStem, Fusion, TwoTrunks
 from heatpose.model.resnet import N_STAGES, Activation, ResNet18, make_activation
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -25,15 +30,26 @@ class NetworkConfig:
     decoder_channels: int = 128
     crop_size: int = 256  # side of the crops it is trained for, px
     stages: int = N_STAGES  # of the trunk; three make a network of a quarter of the size
+    fusion: Fusion = "none"  # what it does with depth
+    depth_width: int = 32  # of the depth's own trunk, where there is one; the colours' has 64
 
     def __post_init__(self) -> None:
-        for name in ("n_objects", "n_keypoints", "decoder_channels", "crop_size"):
+        for name in ("n_objects", "n_keypoints", "decoder_channels", "crop_size", "depth_width"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.stages not in (3, 4):
             raise ValueError(f"stages must be 3 or 4, got {self.stages}")
+        if self.fusion not in FUSIONS:
+            raise ValueError(f"fusion must be one of {', '.join(FUSIONS)}, got {self.fusion!r}")
         if self.crop_size % 32:
             raise ValueError(f"crop_size must be divisible by 32, got {self.crop_size}")
+
+    @property
+    def inputs(self) -> tuple[Literal["crops", "depth"], ...]:
+        """What it looks at: crops of colours, of depth, or both."""
+        if self.fusion == "none":
+            return ("crops",)
+        return ("depth",) if self.fusion == "depth" else ("crops", "depth")
 
 
 class KeypointNet(nn.Module):
@@ -47,24 +63,47 @@ class KeypointNet(nn.Module):
         self.config = config
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
-        self.trunk = ResNet18(config.activation, n_stages=config.stages)
-        channels = config.decoder_channels
-        self.decoder = Decoder(self.trunk.channels, channels, config.activation)
+        looks_at = DEPTH_CHANNELS if config.fusion == "depth" else 3
+        self.trunk = ResNet18(config.activation, looks_at, n_stages=config.stages)
+        channels = self.trunk.channels
+        self.decoder = Decoder(channels, config.decoder_channels, config.activation)
         self.head = ObjectHead(config.n_objects, config.n_keypoints, config.decoder_channels)
+        # Last, so that the same seed gives the same colour network whatever the depth does.
+        self.fusion: DepthStem | TwoTrunks | None = None
+        if config.fusion == "early":
+            self.fusion = DepthStem()
+        elif config.fusion in ("late", "cross"):
+            exchange = config.fusion == "cross"
+            self.fusion = TwoTrunks(channels, config.depth_width, config.activation, exchange)
 
-    def forward(self, crops: Tensor, object_index: Tensor) -> Tensor:
+    def forward(self, crops: Tensor, object_index: Tensor, depth: Tensor | None = None) -> Tensor:
         """Return the logits of the heatmaps, one map per keypoint.
 
         Args:
-            crops: (b, 3, s, s), RGB in [0, 1], s divisible by 32.
+            crops: (b, 3, s, s), RGB in [0, 1], s divisible by 32. Networks of depth alone
+                take their size alone.
             object_index: which object each crop shows, (b,), int64 in [0, n_objects).
+            depth: (b, 2, s, s), as `heatpose.data.depth_crops.network_depth` gives it; None
+                where nothing was measured. Networks without fusion do not look at it.
 
         Returns:
             (b, k, s / 4, s / 4), float32, autocast or not.
         """
-        features = self.decoder(self.trunk((crops - self.mean) / self.std))
-        logits: Tensor = self.head(features, object_index)
+        logits: Tensor = self.head(self.decoder(self._stages(crops, depth)), object_index)
         return logits
+
+    def _stages(self, crops: Tensor, depth: Tensor | None) -> tuple[Tensor, ...]:
+        """Return features at strides 4, 8, 16 and 32 of all that the network looks at."""
+        if depth is None:
+            depth = crops.new_zeros(len(crops), DEPTH_CHANNELS, *crops.shape[2:])
+        stages: tuple[Tensor, ...]
+        if self.config.fusion == "depth":
+            stages = self.trunk(depth)
+        elif self.fusion is None:
+            stages = self.trunk((crops - self.mean) / self.std)
+        else:
+            stages = self.fusion(self.trunk, (crops - self.mean) / self.std, depth)
+        return stages
 
 
 class Decoder(nn.Module):

@@ -97,7 +97,8 @@ def load_backbone(network: KeypointNet, path: Path, partial: bool = False) -> Ba
     block begins as its shortcut and what the pretrained stages found passes through.
 
     Args:
-        network: changed in place.
+        network: changed in place. In one of depth alone the first convolution starts from scratch:
+            that of the file looks at colours.
         path: safetensors, or torchvision's own .pth; its classifier (``fc``) is left out.
         partial: whether the file may lack a part of the trunk, which then starts from scratch.
 
@@ -107,6 +108,9 @@ def load_backbone(network: KeypointNet, path: Path, partial: bool = False) -> Ba
     """
     tensors = read_safetensors(path)[0] if path.suffix == ".safetensors" else _read_pth(path)
     tensors = {name: t for name, t in tensors.items() if not name.startswith("fc.")}
+    if network.config.fusion == "depth":
+        tensors.pop("conv1.weight", None)
+        partial = True
     own = network.trunk.state_dict()
     # A count of batches that older files do not have, and that nothing here reads.
     tensors = {n: t for n, t in own.items() if n.endswith("num_batches_tracked")} | tensors

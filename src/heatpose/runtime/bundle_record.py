@@ -7,15 +7,16 @@ the file's bytes with these 64 digits written as zeros. So no byte of a bundle c
 import hashlib
 import json
 from pathlib import PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from heatpose.errors import BundleError
 from heatpose.solve.probability import LEVELS, TERMS
 
-# Of bundle.json; a reader refuses a newer one. Format 1 knew no detector, 2 no calibration.
-FORMAT = 3
+# Of bundle.json; a reader refuses a newer one. Format 1 knew no detector, 2 no calibration, 3 no
+# networks that look at depth.
+FORMAT = 4
 NO_CHECKSUM = "0" * 64
 NETWORK, CARD = "keypoints.onnx", "card.md"  # every bundle has these
 DETECTOR = "detector.onnx"  # and some have this
@@ -51,6 +52,8 @@ class CropSettings(_Record):
     margin: float = Field(gt=0)  # side of the crop over the longer side of the box
     stride: int = Field(gt=0)  # crop pixels per heatmap pixel
     sigma: float = Field(gt=0)  # of the heatmaps' Gaussians, heatmap px
+    # What it looks at; depth is as `heatpose.data.depth_crops.network_depth` gives it.
+    inputs: list[Literal["crops", "depth"]] = Field(default=["crops"], min_length=1)
 
 
 class Provenance(_Record):

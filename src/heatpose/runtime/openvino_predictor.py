@@ -12,7 +12,7 @@ from openvino.preprocess import InputInfo, PrePostProcessor
 from heatpose.errors import DataError
 from heatpose.geometry.arrays import Image
 from heatpose.runtime.box_predictor import as_rows, check_signature, unreadable
-from heatpose.runtime.predictor import Precision, check_inputs
+from heatpose.runtime.predictor import Precision, check_inputs, no_depth
 
 MOST_SIZES = 8  # of pictures that a detection network is kept ready for
 MOST_STREAMS = 4  # crops at a time; on more cores each gets more threads
@@ -26,6 +26,7 @@ class OpenVinoPredictor:
     ) -> None:
         core = openvino.Core()
         model = _fed_with_bytes(core.read_model(network, b""))
+        self._inputs = {port.any_name for port in model.inputs}
         # Crops side by side, each on few threads, are done sooner than one after the other on
         # all: 8 crops on 2 threads took 61 ms so, 79 ms as one batch.
         streams = min(threads or os.cpu_count() or 1, MOST_STREAMS)
@@ -38,14 +39,23 @@ class OpenVinoPredictor:
         """What the network computes in, as OpenVINO names it: f32, bf16 or f16."""
         return str(self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
 
-    def __call__(self, crops: Image, object_index: NDArray[np.integer]) -> NDArray[np.float32]:
+    def __call__(
+        self,
+        crops: Image,
+        object_index: NDArray[np.integer],
+        depth: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
         """Predict heatmaps (b, k, s / 4, s / 4) from crops (b, s, s, 3) and objects (b,)."""
-        check_inputs(crops, object_index)
+        check_inputs(crops, object_index, depth)
         heatmaps = np.empty((len(crops), *self._compiled.output().shape[1:]), np.float32)
-        indices = object_index.astype(np.int64)
-        for i, crop in enumerate(crops):
-            inputs = {"crops": np.ascontiguousarray(crop[None]), "object_index": indices[i, None]}
-            self._queue.start_async(inputs, heatmaps[i])
+        given: dict[str, NDArray[Any]] = {"object_index": object_index.astype(np.int64)}
+        if "crops" in self._inputs:
+            given["crops"] = np.ascontiguousarray(crops)
+        if "depth" in self._inputs:
+            given["depth"] = np.ascontiguousarray(no_depth(crops) if depth is None else depth)
+        for i in range(len(crops)):
+            one = {name: values[i, None] for name, values in given.items()}
+            self._queue.start_async(one, heatmaps[i])
         self._queue.wait_all()
         return heatmaps
 
@@ -100,8 +110,12 @@ def _keep(request: openvino.InferRequest, heatmaps: NDArray[np.float32]) -> None
 
 def _fed_with_bytes(model: openvino.Model) -> openvino.Model:
     """Return the network for one crop, from bytes (1, s, s, 3) on, not numbers (b, 3, s, s)."""
+    names = {port.any_name for port in model.inputs}
     steps = PrePostProcessor(model)
-    _take_bytes(steps.input("crops"))
+    if "crops" in names:
+        _take_bytes(steps.input("crops"))
+    if "depth" in names:
+        steps.input("depth").model().set_layout(openvino.Layout("NCHW"))
     steps.input("object_index").model().set_layout(openvino.Layout("N"))
     fed = steps.build()
     openvino.set_batch(fed, 1)

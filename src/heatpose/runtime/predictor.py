@@ -2,7 +2,7 @@
 
 A predictor turns crops into heatmaps. It takes bytes as they come out of an image, so that no
 caller can scale or transpose them wrongly, and gives probabilities, so that none has to know
-what the network's numbers mean.
+what the network's numbers mean. Depth comes as `heatpose.data.depth_crops.network_depth` gives it.
 """
 
 from typing import Any, Literal, Protocol, TypeAlias
@@ -19,12 +19,19 @@ Precision: TypeAlias = Literal["f32", "bf16", "f16"]
 class KeypointPredictor(Protocol):
     """A keypoint network, ready to run."""
 
-    def __call__(self, crops: Image, object_index: NDArray[np.integer]) -> NDArray[np.float32]:
+    def __call__(
+        self,
+        crops: Image,
+        object_index: NDArray[np.integer],
+        depth: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
         """Predict where the keypoints of the object in each crop are.
 
         Args:
             crops: (b, s, s, 3), RGB.
             object_index: which of the network's objects each crop shows, (b,).
+            depth: (b, 2, s, s), relative depth and where it was measured; None where it was
+                nowhere. A network of colours does not look at it.
 
         Returns:
             Heatmaps, (b, k, s / 4, s / 4): probabilities over the pixels of each map.
@@ -61,11 +68,14 @@ def open_predictor(
     raise ValueError(f"backend must be openvino or onnxruntime, got {backend!r}")
 
 
-def check_inputs(crops: NDArray[Any], object_index: NDArray[Any]) -> None:
+def check_inputs(
+    crops: NDArray[Any], object_index: NDArray[Any], depth: NDArray[Any] | None = None
+) -> None:
     """Refuse what a network would misread without a word.
 
     Raises:
-        ValueError: the crops are not uint8 (b, s, s, 3), or there is not one object for each.
+        ValueError: the crops are not uint8 (b, s, s, 3), or there is not one object for each, or
+            the depth is not float32 (b, 2, s, s) or not finite.
     """
     square = crops.ndim == 4 and crops.shape[1] == crops.shape[2] and crops.shape[3] == 3
     if crops.dtype != np.uint8 or not square or len(crops) == 0:
@@ -75,3 +85,15 @@ def check_inputs(crops: NDArray[Any], object_index: NDArray[Any]) -> None:
             f"object_index must be integers ({len(crops)},), "
             f"got {object_index.dtype} {object_index.shape}"
         )
+    if depth is None:
+        return
+    expected = (len(crops), 2, *crops.shape[1:3])
+    if depth.dtype != np.float32 or depth.shape != expected:
+        raise ValueError(f"depth must be float32 {expected}, got {depth.dtype} {depth.shape}")
+    if not np.isfinite(depth).all():
+        raise ValueError("depth must be finite: 0 in both channels where nothing was measured")
+
+
+def no_depth(crops: Image) -> NDArray[np.float32]:
+    """Return the depth (b, 2, s, s) of crops (b, s, s, 3) in which nothing was measured."""
+    return np.zeros((len(crops), 2, *crops.shape[1:3]), np.float32)

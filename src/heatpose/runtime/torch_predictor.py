@@ -15,12 +15,18 @@ class TorchPredictor:
     def __init__(self, network: KeypointNet) -> None:
         self._network = network.eval()
 
-    def __call__(self, crops: Image, object_index: NDArray[np.integer]) -> NDArray[np.float32]:
+    def __call__(
+        self,
+        crops: Image,
+        object_index: NDArray[np.integer],
+        depth: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
         """Predict heatmaps (b, k, s / 4, s / 4) from crops (b, s, s, 3) and objects (b,)."""
-        check_inputs(crops, object_index)
+        check_inputs(crops, object_index, depth)
         device = next(self._network.parameters()).device
         tensor = torch.from_numpy(crops.transpose(0, 3, 1, 2).astype(np.float32)).to(device) / 255
         index = torch.from_numpy(object_index.astype(np.int64)).to(device)
+        measured = None if depth is None else torch.from_numpy(depth).to(device)
         with torch.inference_mode():
-            heatmaps = heatmaps_of(self._network(tensor, index))
+            heatmaps = heatmaps_of(self._network(tensor, index, measured))
         return np.asarray(heatmaps.float().cpu().numpy(), np.float32)

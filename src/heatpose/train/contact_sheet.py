@@ -1,8 +1,12 @@
-"""A picture of crops with the keypoints that the network finds and those that are true."""
+"""A picture of crops with the keypoints that the network finds and those that are true.
+
+Where there is depth it is drawn below each crop: near is bright, what was not measured is blue.
+"""
 
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from heatpose.geometry.arrays import Array, Image
@@ -12,7 +16,7 @@ from heatpose.train.labels import KeypointLabels
 from heatpose.train.losses import choose_labelling
 
 FOUND, TRUE = (255, 80, 40), (60, 220, 90)  # RGB: a red dot where found, a green line to the truth
-
+NOT_MEASURED = (20, 20, 110)
 
 Batch = dict[str, Tensor]  # as `SampleStream` gives it
 
@@ -35,8 +39,21 @@ def contact_sheet(logits: Tensor, labels: KeypointLabels, batch: Batch, columns:
     found, true = _found_and_true(logits, labels, batch)
     count = min(len(found) // columns, 4) * columns
     pictures = [_draw(batch["crop"][i].cpu().numpy(), found[i], true[i]) for i in range(count)]
+    if "depth" in batch:
+        depths = [depth_picture(batch["depth"][i].cpu().numpy()) for i in range(count)]
+        below = [_draw(depth, found[i], true[i]) for i, depth in enumerate(depths)]
+        pictures = [np.vstack(pair) for pair in zip(pictures, below, strict=True)]
     rows = [np.hstack(pictures[i : i + columns]) for i in range(0, count, columns)]
     return np.vstack(rows)
+
+
+def depth_picture(depth: NDArray[np.float32]) -> Image:
+    """Return depth (2, s, s), as networks take it, as a picture (s, s, 3)."""
+    relative, measured = depth
+    grey = np.clip(140 - 110 * relative, 0, 255)
+    picture = np.repeat(grey[..., None], 3, axis=2).astype(np.uint8)
+    picture[measured == 0] = NOT_MEASURED
+    return picture
 
 
 def _found_and_true(logits: Tensor, labels: KeypointLabels, batch: Batch) -> tuple[Array, Array]:

@@ -24,6 +24,11 @@ class KeypointTraining(Training[KeypointNet, TrainConfig]):
         self, network: KeypointNet, objects: Sequence[ObjectModel], config: TrainConfig
     ) -> None:
         super().__init__(network, config)
+        if ("depth" in network.config.inputs) != (config.sample.depth is not None):
+            raise ValueError(
+                f"a network of fusion {network.config.fusion!r} takes {network.config.inputs}, "
+                f"but samples are made with depth {config.sample.depth}"
+            )
         self.labels = KeypointLabels(objects)
         for part in self._frozen_parts():
             part.requires_grad_(False)
@@ -53,7 +58,7 @@ class KeypointTraining(Training[KeypointNet, TrainConfig]):
             batch["camera_from_object"],
             crops.shape[-1],
         )
-        logits = network(crops, batch["object_index"])
+        logits = network(crops, batch["object_index"], batch.get("depth"))
         return keypoint_loss(logits, keypoints, self.config.loss, pose_targets), logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

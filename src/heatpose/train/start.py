@@ -22,6 +22,7 @@ from heatpose.objects.keypoints import Strategy
 from heatpose.runtime.bundle import read_bundle
 
 LOG = logging.getLogger(__name__)
+HEADS = {"head.weight", "head.bias"}
 
 
 def find_objects(
@@ -94,8 +95,9 @@ def make_network(
         seed: of fresh weights.
         backbone: pretrained trunk.
         init: the other network: ``network.safetensors`` of a run, or a bundle. Trunk and decoder
-            are taken over, the stages that both have, and the output weights of each object
-            that both know.
+            are taken over, the stages and what is for depth as far as both have them, and the
+            output weights of each object that both know. So a network of colours and depth can
+            start from one of colours, and one of three stages from one of four.
         objects: what is to be learned, in the order of the object index.
 
     Raises:
@@ -114,16 +116,13 @@ def make_network(
 
 
 def _take_over(network: KeypointNet, init: Path, objects: Sequence[ObjectModel]) -> None:
-    """Copy trunk, decoder and the heads of objects that both know."""
+    """Copy what both have of the same shape, and the heads of objects that both know."""
     other, theirs = _other_network(init)
     for name in ("n_keypoints", "activation", "decoder_channels"):
         has, wanted = getattr(other.config, name), getattr(network.config, name)
         if has != wanted:
             raise CheckpointError(f"{init} has {name} {has}, this run has {wanted}")
-    own, copied = network.state_dict(), []
-    state = {name: t for name, t in other.state_dict().items() if name in own}
-    if missing := [name for name in own if name not in state]:
-        raise CheckpointError(f"{init} has fewer stages than this run: it lacks {missing[0]}")
+    own, state, copied = network.state_dict(), other.state_dict(), []
     heads = {name: tensor.clone() for name, tensor in network.head.state_dict().items()}
     for index, model in enumerate(objects):
         if model.object_id not in theirs:
@@ -134,8 +133,12 @@ def _take_over(network: KeypointNet, init: Path, objects: Sequence[ObjectModel])
         copied.append(model.object_id)
         for name, tensor in heads.items():
             tensor[index] = state[f"head.{name}"][known]
-    network.load_state_dict({**state, **{f"head.{name}": t for name, t in heads.items()}})
+    # A trunk of depth alone begins afresh where it looks at colours.
+    shared = {n: t for n, t in state.items() if n in own and t.shape == own[n].shape}
+    network.load_state_dict({**own, **shared, **{f"head.{n}": t for n, t in heads.items()}})
     LOG.info("weights from %s, with those of objects %s", init, copied)
+    if afresh := sorted({".".join(n.split(".")[:2]) for n in own if n not in shared} - HEADS):
+        LOG.info("from scratch: %s", ", ".join(afresh))
 
 
 def _other_network(init: Path) -> tuple[KeypointNet, dict[int, tuple[int, Array]]]:

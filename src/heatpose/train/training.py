@@ -56,8 +56,11 @@ class Training(lightning.LightningModule, Generic[Network, Config]):
         self.network.train()
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Follow the weights with their moving average; young averages follow faster."""
-        step = self.trainer.global_step
+        """Follow the weights with their moving average."""
+        self.follow(self.trainer.global_step)
+
+    def follow(self, step: int) -> None:
+        """Move the average towards the weights after a step; young averages follow faster."""
         decay = min(self.config.average, (1 + step) / (10 + step))
         with torch.no_grad():
             pairs = list(zip(self.average.parameters(), self.network.parameters(), strict=True))
