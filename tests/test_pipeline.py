@@ -341,3 +341,26 @@ def test_true_keypoints_of_all_development_frames_give_the_true_poses(real_data)
     assert len(rigid) == 506
     assert np.median(as_published) < 0.2
     assert max(rigid) < 0.05
+
+
+def test_several_looks_see_the_same_from_nearer_and_farther(objects, camera, random_pose):
+    predictor = TrueHeatmaps(objects)
+    estimator = KnowsTheCropCameras(predictor, objects, looks=3, outline=False)
+    truth = predictor.poses = {o.object_id: random_pose() for o in objects}
+    found = [detection(o, truth[o.object_id], camera) for o in objects]
+    estimates = estimator(black(camera), found)
+    assert predictor.batches == [(6, 256, 256, 3)]
+    fx = [one.fx for one in predictor.cameras]
+    assert fx[2] / fx[0] == pytest.approx(1 / 0.9) and fx[4] / fx[0] == pytest.approx(1 / 1.15)
+    for estimate in estimates:
+        degrees, mm = difference(estimate.camera_from_object, truth[estimate.object_id])
+        assert degrees < 0.05 and mm < 0.3
+        k = len(estimator.objects[estimate.object_id].keypoints)
+        assert len(estimate.keypoints) == len(estimate.inliers) == k and estimate.inliers.all()
+        assert estimate.evidence.support > 0.9
+
+
+@pytest.mark.parametrize("looks", [0, 4])
+def test_there_are_one_to_three_looks(objects, looks):
+    with pytest.raises(ValueError, match=f"looks must be 1 to 3, got {looks}"):
+        PoseEstimator(TrueHeatmaps(objects), objects, looks=looks)

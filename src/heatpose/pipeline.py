@@ -26,7 +26,7 @@ from heatpose.runtime.detector import ObjectDetector
 from heatpose.runtime.predictor import Backend, KeypointPredictor, Precision, open_predictor
 from heatpose.solve.depth import DepthFit, PosedObject, depth_ratio, refine_with_depth
 from heatpose.solve.outline import CroppedObject, OutlineFit, refine_with_outlines
-from heatpose.solve.pnp import Correspondences, PnPSolution, solve_pnp
+from heatpose.solve.pnp import Correspondences, PnPSolution, join_looks, solve_pnp
 from heatpose.solve.probability import Calibration, weigh
 from heatpose.solve.visibility import with_visibility
 from heatpose.types import Detection, Observation, PoseEstimate
@@ -37,6 +37,8 @@ STAGES = ("detect", "crop", "network", "decode", "solve", "outline", "depth")
 
 # Largest reprojection error of an inlier over the side of the crop: 2.5 heatmap pixels of 64.
 MAX_ERROR = 10 / 256
+# Sides of the crops of further looks over that of the first.
+ZOOMS = (0.9, 1.15)
 # Depth that is so many times as far as the poses from colour say, or as near, is in another unit.
 UNIT_RATIO = 4.0
 
@@ -69,6 +71,7 @@ class PoseEstimator:
         sigma: float = SIGMA,
         inputs: Sequence[str] = ("crops",),
         detector: Detector | None = None,
+        looks: int = 1,
         outline: bool = True,
         depth: bool = True,
         calibration: Calibration | None = None,
@@ -84,6 +87,8 @@ class PoseEstimator:
             sigma: spread of the Gaussians it was trained to draw, heatmap px.
             inputs: what it looks at, ``depth`` among them if it looks at that.
             detector: finds the objects where the caller does not say where they are.
+            looks: crops of each object, nearer and farther, whose keypoints are solved together:
+                up to three, surer and slower.
             outline: let outlines in the picture correct the poses.
             depth: let depth correct them, where observations have it.
             calibration: turns what speaks for a pose into a probability, if that was learned.
@@ -97,6 +102,9 @@ class PoseEstimator:
         self.wants_depth = "depth" in inputs
         self.detector = detector
         self.renderer = Renderer({one.object_id: one.mesh for one in objects})
+        if not 1 <= looks <= 1 + len(ZOOMS):
+            raise ValueError(f"looks must be 1 to {1 + len(ZOOMS)}, got {looks}")
+        self.looks = looks
         self.outline = outline
         self.depth = depth
         self.calibration = calibration
@@ -124,6 +132,7 @@ class PoseEstimator:
         precision: Precision | None = None,
         threshold: float | None = None,
         detector: Detector | None = None,
+        looks: int = 1,
         outline: bool = True,
         depth: bool = True,
     ) -> "PoseEstimator":
@@ -136,6 +145,7 @@ class PoseEstimator:
             precision: what they compute in.
             threshold: score from which on a detection counts; by default what the bundle says.
             detector: takes the place of the bundle's.
+            looks: crops of each object, nearer and farther, up to three.
             outline: let outlines in the picture correct the poses.
             depth: let depth correct them, where observations have it.
         """
@@ -158,6 +168,7 @@ class PoseEstimator:
             sigma=bundle.crop.sigma,
             inputs=bundle.crop.inputs,
             detector=detector,
+            looks=looks,
             outline=outline,
             depth=depth,
             # What was learned with outlines says nothing of poses without.
@@ -190,18 +201,21 @@ class PoseEstimator:
         with self.timed("crop"):
             detections = [_undistorted(found, observation.camera) for found in detections]
             observation = undistort(observation)
-            crops, cameras = self.crop(observation, detections)
-            depth = (self.crop_depth(observation, detections),) if self.wants_depth else ()
+            further = [_zoomed(one, zoom) for zoom in ZOOMS[: self.looks - 1] for one in detections]
+            looks = [*detections, *further]
+            crops, cameras = self.crop(observation, looks)
+            depth = (self.crop_depth(observation, looks),) if self.wants_depth else ()
         with self.timed("network"):
-            heatmaps = self.predictor(crops, self._indices(detections), *depth)
+            heatmaps = self.predictor(crops, self._indices(looks), *depth)
         with self.timed("decode"):
             keypoints = self.find_keypoints(heatmaps)
         with self.timed("solve"):
-            matches = self.match(detections, keypoints, cameras)
+            seen, n = self.match(looks, keypoints, cameras), len(detections)
+            matches = [join_looks(seen[i::n]) for i in range(n)]
             solutions = solve_pnp(matches, max_error=MAX_ERROR * self.crop_size)
         with self.timed("outline"):
             fits = self.fit_outlines(detections, crops, matches, solutions, observation.camera)
-        each = zip(detections, keypoints, matches, solutions, fits, strict=True)
+        each = zip(detections, keypoints[:n], matches, solutions, fits, strict=True)
         found = [self._estimate(*one, observation.camera) for one in each]
         estimates = [one for one in found if one is not None]
         if self.depth and observation.depth is not None:
@@ -340,7 +354,8 @@ class PoseEstimator:
         if fit is not None:
             pose, covariance = fit.camera_from_object, fit.covariance
         model = self.objects[found.object_id]
-        evidence = weigh(seen.confidences, solution.inliers, fit, pose, covariance, model)
+        confidences = np.ones(len(match.points)) if match.confidences is None else match.confidences
+        evidence = weigh(confidences, solution.inliers, fit, pose, covariance, model)
         zoom = camera.fx / match.camera.fx
         return PoseEstimate(
             object_id=found.object_id,
@@ -348,7 +363,7 @@ class PoseEstimator:
             score=found.score * evidence.support,
             covariance=covariance,
             keypoints=_seen_by(camera, seen.pixels, match.camera),
-            inliers=solution.inliers,
+            inliers=solution.inliers[: len(seen.pixels)],
             box=found.box,
             keypoint_spreads=zoom * np.sqrt(np.einsum("kii->k", seen.covariances) / 2),
             evidence=evidence,
@@ -378,6 +393,14 @@ def _doubt_unit(ratio: float | None) -> None:
             "right, and is it in mm?",
             ratio,
         )
+
+
+def _zoomed(found: Detection, zoom: float) -> Detection:
+    """Make the box larger or smaller around its middle."""
+    left, top, right, bottom = found.box
+    x, y = (left + right) / 2, (top + bottom) / 2
+    across, down = zoom * (right - left) / 2, zoom * (bottom - top) / 2
+    return Detection(found.object_id, (x - across, y - down, x + across, y + down), found.score)
 
 
 def _undistorted(found: Detection, camera: Camera) -> Detection:

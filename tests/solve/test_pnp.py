@@ -4,7 +4,7 @@ import pytest
 from heatpose.geometry.boxes import box_of_points
 from heatpose.geometry.rotations import random_rotation
 from heatpose.geometry.transforms import invert, make_transform, rotation_angle, transform_points
-from heatpose.solve.pnp import Correspondences, solve_pnp
+from heatpose.solve.pnp import Correspondences, join_looks, solve_pnp
 
 
 def solve_one(*correspondences, **options):
@@ -231,3 +231,24 @@ def test_no_object_has_a_part_in_the_pose_of_another(camera, cube, points, rando
 
 def test_nothing_asked_is_nothing_solved():
     assert solve_pnp([]) == []
+
+
+def test_looks_from_two_crops_are_one_in_px_of_the_first(camera, points, random_pose, rng):
+    truth = random_pose()
+    seen = camera.project(transform_points(truth, points))
+    nearer = camera.warped(2.0, np.array([-30.0, 12.0]), camera.width, camera.height)
+    first = Correspondences(points, seen, camera, np.tile(np.eye(2), (len(points), 1, 1)))
+    second = Correspondences(
+        points,
+        nearer.project(transform_points(truth, points)),
+        nearer,
+        np.tile(4 * np.eye(2), (len(points), 1, 1)),
+    )
+    both = join_looks([first, second])
+    np.testing.assert_allclose(both.pixels, np.tile(seen, (2, 1)), atol=1e-9)
+    # 4 px^2 at twice the size are 1 px^2; two looks are taken for one.
+    np.testing.assert_allclose(both.covariances, np.tile(2 * np.eye(2), (2 * len(points), 1, 1)))
+    assert both.confidences is None and join_looks([first]) is first
+    [solution] = solve_pnp([both])
+    degrees, mm = difference(solution.camera_from_object, truth)
+    assert degrees < 0.01 and mm < 0.1

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from heatpose.cli.estimator import (
+    TARGETS_LOOKS,
     TARGETS_THRESHOLD,
     DetectorObjectsOption,
     DetectorOption,
@@ -80,6 +81,15 @@ def estimate(
             min=1, help="Boxes looked into for each target of a data set; one pose stays."
         ),
     ] = 3,
+    looks: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=3,
+            help="Crops of each object, nearer and farther, solved together: surer and slower.",
+            show_default="3 with a data set, else 1",
+        ),
+    ] = None,
     outline: Annotated[
         bool,
         typer.Option("--outline/--no-outline", help="Let outlines in the picture correct poses."),
@@ -173,6 +183,7 @@ def estimate(
         threshold=threshold,
         runtime=runtime,
         threads=threads,
+        looks=looks or (1 if dataset is None else TARGETS_LOOKS),
         outline=outline,
     )
 

@@ -38,6 +38,8 @@ DetectorObjectsOption = Annotated[
     str | None,
     typer.Option(help="Object ids in the order of that detector's classes, as in 1,5,6."),
 ]
+TARGETS_LOOKS = 3  # at each box of a data set's targets: results are compared, not waited for
+
 ThresholdOption = Annotated[
     float | None, typer.Option(min=0, max=1, help="Score from which on a detection counts.")
 ]
@@ -52,6 +54,7 @@ def open_estimator(
     threshold: float | None,
     runtime: Runtime,
     threads: int | None,
+    looks: int = 1,
     outline: bool = True,
 ) -> "PoseEstimator":
     """Open the pipeline of a bundle, with a detector where boxes are not given.
@@ -83,6 +86,7 @@ def open_estimator(
         threads=threads,
         threshold=threshold,
         detector=foreign,
+        looks=looks,
         outline=outline,
     )
 

@@ -77,10 +77,11 @@ def quantise_network(
     Raises:
         MissingExtraError: NNCF is not installed.
     """
-    pixels = crops.transpose(0, 3, 1, 2).astype(np.float32) / 255
-    given = {"crops": pixels, "depth": depth}
-    seen = {name: values for name in network.config.inputs if (values := given[name]) is not None}
-    seen["object_index"] = object_index  # type: ignore[assignment]
+    seen: dict[str, NDArray[np.generic]] = {"object_index": object_index}
+    if "crops" in network.config.inputs:
+        seen["crops"] = crops.transpose(0, 3, 1, 2).astype(np.float32) / 255
+    if "depth" in network.config.inputs and depth is not None:
+        seen["depth"] = depth
     rows = range(len(object_index))
     inputs = [{name: values[i : i + 1] for name, values in seen.items()} for i in rows]
     # NNCF wants batch norms to be joined with the convolutions.

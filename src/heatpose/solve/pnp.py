@@ -39,6 +39,41 @@ class Correspondences:
                 f"points and pixels must be (n, 3) and (n, 2), got {points} and {pixels}"
             )
 
+    @property
+    def rays(self) -> Array:
+        """Where points were seen, one mm in front of the camera, (n, 3)."""
+        return self.camera.unproject(self.pixels, np.ones(len(self.pixels)))
+
+
+def join_looks(looks: Sequence[Correspondences]) -> Correspondences:
+    """Put together what was seen of one object in crops of the same picture.
+
+    Args:
+        looks: of each crop, with its own camera.
+
+    Returns:
+        All of it, in px of the first crop. Looks at the same pixels err alike, so that three say
+        as much as one that is surer of what is right: covariances grow with their number.
+    """
+    first = looks[0]
+    if len(looks) == 1:
+        return first
+    zooms = [first.camera.fx / one.camera.fx for one in looks]
+    pixels = [first.camera.project(one.rays) for one in looks]
+    covariances = [
+        len(looks) * zoom**2 * one.covariances
+        for one, zoom in zip(looks, zooms, strict=True)
+        if one.covariances is not None
+    ]
+    confidences = [one.confidences for one in looks if one.confidences is not None]
+    return Correspondences(
+        np.concatenate([one.points for one in looks]),
+        np.concatenate(pixels),
+        first.camera,
+        np.concatenate(covariances) if len(covariances) == len(looks) else None,
+        np.concatenate(confidences) if len(confidences) == len(looks) else None,
+    )
+
 
 @dataclass(frozen=True, eq=False)
 class PnPSolution:
