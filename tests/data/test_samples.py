@@ -4,7 +4,7 @@ import torch
 
 from heatpose.data.backgrounds import Backgrounds
 from heatpose.data.samples import SampleConfig, SampleMaker, SampleStream, jittered
-from heatpose.data.views import ViewConfig
+from heatpose.data.views import ViewConfig, random_pose
 from heatpose.objects.catalogue import ObjectModel
 
 SMALL = SampleConfig(crop_size=64, views=ViewConfig(smallest=30, largest=70))
@@ -109,3 +109,26 @@ def test_cuts_move_one_edge_inwards_by_up_to_a_third():
 def test_boxes_are_never_empty():
     moved = edges_moved(box_edge=2.0, box_cut=1.0) + [100.0, 200.0, 180.0, 240.0]
     assert (moved[:, 2:] - moved[:, :2] >= 0.2 * 80 - 1e-9).all()
+
+
+def test_others_in_front_hide_more_but_leave_enough_to_see(objects):
+    fractions = {}
+    for hidden in (0.0, 1.0):
+        views = ViewConfig(smallest=50, largest=70, n_others=0, hidden=hidden)
+        maker = SampleMaker(objects, Backgrounds(), SampleConfig(crop_size=64, views=views))
+        shares = []
+        for number in range(60):
+            rng = np.random.default_rng([2, number])
+            index = number % 2
+            pose = random_pose(rng, objects[index].diameter, views)
+            camera = maker._patch_camera(index, pose)
+            others = maker._surroundings(rng, index, pose, camera)
+            placed = [(index, pose), *others]
+            ids = [objects[i].object_id for i, _ in placed]
+            rendering = maker.renderer.render(ids, [p for _, p in placed], camera)
+            shares.append(rendering.visible_fraction(0))
+            assert all(other[2, 3] < pose[2, 3] for _, other in others)
+        fractions[hidden] = np.array(shares)
+    assert (fractions[0.0] == 1).all()
+    assert np.median(fractions[1.0]) < 0.8
+    assert fractions[1.0].min() > views.min_visible - 0.1  # which is measured coarsely

@@ -133,6 +133,18 @@ def test_hidden_objects_are_left_out(make):
     assert 0 < sum(map(len, most.instances)) < sum(map(len, everything.instances))
 
 
+def test_hidden_views_come_as_often_as_asked_for(make):
+    maker = make(views=ViewConfig(hidden=0.5))
+    views = maker.instances[0]
+    maker.instances[0] = [replace(one, visible_fraction=1.0) for one in views]
+    maker.hidden[0] = [replace(views[0], visible_fraction=0.5)]
+    rng = np.random.default_rng(0)
+    drawn = [maker._instance(rng, 0).visible_fraction < 1 for _ in range(1000)]
+    assert np.mean(drawn) == pytest.approx(0.5, abs=0.05)
+    maker.hidden[0] = []  # where nothing is hidden, all views serve
+    assert maker._instance(rng, 0).visible_fraction == 1
+
+
 def test_it_takes_the_place_of_a_sample_maker(make):
     stream = SampleStream(make(), 4, seed=3)
     first, again = stream[1], stream[1]

@@ -47,6 +47,12 @@ def keypoints(
     upright: Annotated[
         float, typer.Option(help="Share of views from above with the object's z axis up.")
     ] = 0.0,
+    hidden: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Share of views with another object in front; needs several objects."
+        ),
+    ] = 0.0,
     scenes: Annotated[
         list[Path] | None,
         typer.Option(help="BOP data set to cut samples from; several times."),
@@ -100,7 +106,7 @@ def keypoints(
             sample=SampleConfig(
                 crop_size=crop_size,
                 roll=radians(scenes_roll),
-                views=ViewConfig(upright=upright),
+                views=ViewConfig(upright=upright, hidden=hidden),
                 depth=None if depth == "none" else measured,
             ),
             loss=LossConfig(pose=pose_weight),

@@ -20,7 +20,13 @@ from heatpose.data.backgrounds import Backgrounds
 from heatpose.data.crops import crop_around
 from heatpose.data.depth_crops import crop_depth_around, network_depth
 from heatpose.data.depth_samples import DepthConfig, covered_depth, rendered_depth, without_parts
-from heatpose.data.views import ViewConfig, pose_beside, random_lighting, random_pose
+from heatpose.data.views import (
+    ViewConfig,
+    pose_beside,
+    pose_in_front,
+    random_lighting,
+    random_pose,
+)
 from heatpose.geometry.arrays import Array, Box, Depth, Image
 from heatpose.geometry.boxes import box_of_mask
 from heatpose.geometry.camera import Camera
@@ -30,6 +36,7 @@ from heatpose.render.raycast import Renderer, Rendering
 from heatpose.render.shading import shade
 
 ROOM = 1.3  # side of a patch over that of the whole object's crop: jittered boxes must fit
+TRIES = 3  # at surroundings that do not hide too much
 SMOOTH_BELOW = 90  # px of a patch's side under which four rays a pixel are affordable
 
 
@@ -85,12 +92,9 @@ class SampleMaker:
         config = self.config
         index = int(rng.integers(len(self.objects)))
         pose = random_pose(rng, self.objects[index].diameter, config.views)
-        others = self._surroundings(rng, index, pose)
         camera = self._patch_camera(index, pose)
+        others = self._surroundings(rng, index, pose, camera)
         picture, rendering = self._picture(rng, index, pose, others, camera)
-        if rendering.visible_fraction(0) < config.views.min_visible:
-            others = []
-            picture, rendering = self._picture(rng, index, pose, others, camera)
         depth = self._depth(rng, picture, rendering, camera, [(index, pose), *others])
         picture = degrade(rng, picture)
         scale = len(rendering.depth) // camera.height
@@ -102,17 +106,46 @@ class SampleMaker:
         return Sample(crop, index, crop_camera, pose, crop_depth)
 
     def _surroundings(
-        self, rng: np.random.Generator, index: int, pose: Array
+        self, rng: np.random.Generator, index: int, pose: Array, camera: Camera
     ) -> list[tuple[int, Array]]:
+        """Draw other objects around the one that is looked for, which leave enough of it to see.
+
+        Returns:
+            The position in the list and the pose of each; none where that fails again and again.
+        """
+        for _ in range(TRIES):
+            others = self._others(rng, index, pose)
+            if self._visible_fraction(index, pose, others, camera) >= self.config.views.min_visible:
+                return others
+        return []
+
+    def _visible_fraction(
+        self, index: int, pose: Array, others: list[tuple[int, Array]], camera: Camera
+    ) -> float:
+        """Return the share of the object's silhouette that others leave uncovered."""
+        coarse = camera.warped(0.25, np.zeros(2), -(-camera.width // 4), -(-camera.height // 4))
+        own = self.renderer.depth(self.objects[index].object_id, pose, coarse)
+        seen = np.isfinite(own)
+        for i, other in others:
+            depth = self.renderer.depth(self.objects[i].object_id, other, coarse)
+            seen &= ~(depth < own)
+        return float(seen.sum() / max(np.isfinite(own).sum(), 1))
+
+    def _others(self, rng: np.random.Generator, index: int, pose: Array) -> list[tuple[int, Array]]:
         """Draw other objects around the one that is looked for: (position in the list, pose)."""
         rest = [i for i in range(len(self.objects)) if i != index]
         count = min(int(rng.integers(self.config.views.n_others + 1)), len(rest))
         chosen = rng.permutation(np.array(rest, int))[:count]
-        radius = self.objects[index].diameter / 2
-        return [
-            (i, pose_beside(rng, pose, radius + self.objects[i].diameter / 2, self.config.views))
-            for i in chosen.tolist()
-        ]
+        radius, views = self.objects[index].diameter / 2, self.config.views
+        placed = []
+        if rest and rng.random() < views.hidden:
+            i = int(rng.choice(rest))
+            front = pose_in_front(rng, pose, radius, self.objects[i].diameter / 2, views)
+            placed.append((i, front))
+        for i in chosen.tolist():
+            beside = pose_beside(rng, pose, radius + self.objects[i].diameter / 2, views)
+            placed.append((i, beside))
+        return placed
 
     def _patch_camera(self, index: int, pose: Array) -> Camera:
         """Return the camera of a square patch around the object, at the photograph's resolution."""

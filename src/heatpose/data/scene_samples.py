@@ -42,6 +42,7 @@ MEMORY = 4e9  # for images, bytes
 SMALLEST = 12.0  # px, longer side of what is seen of an object: below it nothing can be learned
 ROLLED = 0.6  # share of samples with a rolled camera; the others are not interpolated
 N_SURFACE = 1000  # points of an object's surface, to find the box of what a rolled camera sees
+HIDDEN = 0.85  # visible fraction below which an object counts as partly hidden
 LEAST_OVERLAP = 0.8  # median, of the data set's boxes and those of the objects in its poses
 
 
@@ -54,6 +55,7 @@ class Instance:
     camera_from_object: Array  # (4, 4), mm
     box: Box  # around its whole silhouette, px
     visible_box: Box  # around what is seen of it, px
+    visible_fraction: float  # in [0, 1]
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,9 @@ class SceneSampleMaker:
         self.instances, self.pictures = _find_instances(
             datasets, [o.object_id for o in objects], config.views.min_visible
         )
+        self.hidden = [
+            [one for one in views if one.visible_fraction < HIDDEN] for views in self.instances
+        ]
         rng = np.random.default_rng(0)
         self._surfaces = [
             np.concatenate([sample_surface(o.mesh, N_SURFACE, rng), o.mesh.vertices[::7]])
@@ -113,7 +118,7 @@ class SceneSampleMaker:
     def __call__(self, rng: np.random.Generator) -> Sample:
         """Draw one sample, each object as likely as any other."""
         index = int(rng.integers(len(self.objects)))
-        instance = self.instances[index][int(rng.integers(len(self.instances[index])))]
+        instance = self._instance(rng, index)
         image, pose = self.images[instance.image], instance.camera_from_object
         angle = 0.0
         if self.config.roll > 0 and rng.random() < ROLLED:
@@ -131,6 +136,13 @@ class SceneSampleMaker:
             rng, picture, depth, camera, box, self.config, self.backgrounds
         )
         return Sample(crop, index, crop_camera, pose, crop_depth)
+
+    def _instance(self, rng: np.random.Generator, index: int) -> Instance:
+        """Draw a view of an object; a share of them where something stands in front of it."""
+        views = self.instances[index]
+        if self.config.views.hidden and rng.random() < self.config.views.hidden:
+            views = self.hidden[index] or views
+        return views[int(rng.integers(len(views)))]
 
     def _patch(self, image: Image, camera: Camera, box: Box) -> tuple[Image, Camera]:
         """Cut what crops around a box may need out of an image, with the camera that sees it."""
@@ -318,6 +330,8 @@ def _instances_of(
         if whole is None or box is None or seen.visible_fraction < min_visible:
             continue
         if max(box[2] - box[0], box[3] - box[1]) >= SMALLEST:
-            instance = Instance(number, camera, truth.camera_from_object, whole, box)
+            instance = Instance(
+                number, camera, truth.camera_from_object, whole, box, seen.visible_fraction
+            )
             found.append((truth.object_id, instance))
     return found

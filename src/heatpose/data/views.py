@@ -20,13 +20,15 @@ class ViewConfig:
     largest: float = 170.0
     upright: float = 0.0  # share of views from above with the object's z axis up in the image
     n_others: int = 4  # other objects around the one that is looked for, at most
+    hidden: float = 0.0  # share of views in which one of them stands in front of it
     min_visible: float = 0.25  # share of the silhouette that others leave uncovered, at least
 
     def __post_init__(self) -> None:
         if not 0 < self.smallest < self.largest:
             raise ValueError(f"0 < smallest < largest, got {self.smallest}, {self.largest}")
-        if not 0 <= self.upright <= 1:
-            raise ValueError(f"upright is a share in [0, 1], got {self.upright}")
+        for name in ("upright", "hidden"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a share in [0, 1], got {getattr(self, name)}")
 
 
 def random_pose(rng: np.random.Generator, diameter: float, config: ViewConfig) -> Array:
@@ -74,6 +76,33 @@ def pose_beside(
     offset = [aside * np.cos(angle), aside * np.sin(angle), rng.normal(0, 0.8) * radii]
     translation = camera_from_object[:3, 3] + offset
     translation[2] = max(translation[2], 0.4 * camera_from_object[2, 3])
+    upright = rng.random() < config.upright
+    rotation = _upright_rotation(rng) if upright else random_rotation(rng)
+    return make_transform(rotation, translation)
+
+
+def pose_in_front(
+    rng: np.random.Generator,
+    camera_from_object: Array,
+    radius: float,
+    other_radius: float,
+    config: ViewConfig,
+) -> Array:
+    """Draw the pose of another object that hides a part of one, (4, 4), mm.
+
+    Args:
+        rng: the generator.
+        camera_from_object: the pose of the object that is looked for.
+        radius: of the object that is looked for, mm.
+        other_radius: of the other, mm.
+        config: how often objects stand upright.
+    """
+    place = camera_from_object[:3, 3]
+    depth = max(place[2] - rng.uniform(0.6, 2.0) * (radius + other_radius), 0.4 * place[2])
+    nearer = depth / place[2]
+    angle = rng.uniform(0, 2 * np.pi)
+    aside = rng.uniform(0.15, 0.8) * (nearer * radius + other_radius)
+    translation = nearer * place + aside * np.array([np.cos(angle), np.sin(angle), 0])
     upright = rng.random() < config.upright
     rotation = _upright_rotation(rng) if upright else random_rotation(rng)
     return make_transform(rotation, translation)
