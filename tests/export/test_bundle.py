@@ -68,6 +68,7 @@ def test_a_keypoint_network_may_be_exported_in_eight_bits(run, tmp_path):
     half, small = (read_bundle(tmp_path / f"{name}.heatpose") for name in ("half", "int8"))
     assert len(small.network) < 0.7 * len(half.network)
     assert report.exact.heatmaps > 0 and str(report.exact) in small.card
+    assert "stored as int8" in small.card and "stored as float16" in half.card
 
 
 def test_a_run_becomes_a_bundle_that_sees_the_same(run, tmp_path, network):

@@ -93,7 +93,8 @@ def export_run(
         report = _agreements(network, exported, objects, crop)
     name = name or out.stem
     small = tuple(replace(model, mesh=small_mesh(model.mesh)) for model in objects)
-    card = write_card(name, small, crop, provenance, str(report.exact))
+    weights = "int8" if int8_keypoints else "float16"
+    card = write_card(name, small, crop, provenance, str(report.exact), weights)
     bundle = Bundle(name, small, crop, exported, provenance, card)
     if detector is not None:
         bundle, agreement = _joined(bundle, detector, int8, threshold, image_size)

@@ -17,8 +17,18 @@ def write_card(
     crop: CropSettings,
     provenance: Provenance,
     agreement: str,
+    weights: str = "float16",
 ) -> str:
-    """Return the card of a bundle as Markdown; agreement is that of export and training."""
+    """Return the card of a bundle as Markdown.
+
+    Args:
+        name: of the bundle.
+        objects: that its keypoint network knows.
+        crop: what that network takes.
+        provenance: how it was trained.
+        agreement: of the network as exported with that as trained, in words.
+        weights: what the exported ones are stored as.
+    """
     return f"""# {name}
 
 A keypoint network for {len(objects)} objects. From a square crop of a photograph around one of
@@ -57,7 +67,7 @@ heatpose estimate IMAGES... --bundle {name}.heatpose --camera camera.json \\
 float32 (b, k, {crop.size // crop.stride}, {crop.size // crop.stride}), probabilities over the
 pixels of each map. Keypoints, diameters and symmetries (mm) are in `bundle.json`.
 
-The weights are stored as float16. On rendered views the keypoints lie {agreement} from those of
+The weights are stored as {weights}. On rendered views the keypoints lie {agreement} from those of
 the network as it was trained (px of the crop, computed in f32).
 
 Written by heatpose {provenance.heatpose} on {provenance.date[:10]}.
@@ -114,7 +124,7 @@ def with_calibration(card: str, learned_on: str, checked: str) -> str:
     Args:
         card: of a bundle, calibrated or not.
         learned_on: how many poses of what, in words.
-        checked: what half of them said of the other half, in words.
+        checked: what each fifth of them is worth by what the others teach, in words.
     """
     kept = card.partition(f"\n{CALIBRATION_HEAD}\n")[0].rstrip("\n")
     return f"""{kept}
@@ -122,8 +132,8 @@ def with_calibration(card: str, learned_on: str, checked: str) -> str:
 {CALIBRATION_HEAD}
 
 `probability` in poses.json is that of no point of the object being off by more than a tenth of its
-diameter. It was learned on {learned_on}. Learned on half of the scenes and checked on
-the other half: {checked}.
+diameter. It was learned on {learned_on}. Each fifth of the scenes,
+checked by what the others teach: {checked}.
 """
 
 
