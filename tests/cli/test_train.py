@@ -1,9 +1,13 @@
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from heatpose.cli import app
+from heatpose.model.weights import load_network
 from heatpose.objects.mesh import write_mesh
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
@@ -96,3 +100,22 @@ def test_nonsense_is_answered_in_one_line(tmp_path, models, extra, message):
     last = result.output.strip().splitlines()[-1]
     assert last.startswith("error: ") and message in last
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_train_together(tmp_path, models):
+    command = Path(sys.executable).parent / "heatpose"
+    run = tmp_path / "run"
+    arguments = ["--objects", models, "--out", run, "--devices", "2", "--workers", "0"]
+    arguments += ["--samples", "16", "--epoch-samples", "8", "--batch-size", "4", *SMALL]
+    done = subprocess.run(
+        [command, "train", "keypoints", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert [line["samples"] for line in lines] == [8, 16]
+    assert load_network(run / "network.safetensors")[1]["train"]["devices"] == 2

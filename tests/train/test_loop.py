@@ -55,6 +55,21 @@ def test_no_sample_comes_twice():
     assert seen == list(range(12)) and len(numbers) == 4
 
 
+def test_processes_that_train_together_share_the_samples(monkeypatch):
+    numbers, seen = EpochNumbers(12), []
+    numbers.set_epoch(1)
+    for process in range(3):
+        monkeypatch.setattr(loop, "_process", lambda process=process: (process, 3))
+        assert len(numbers) == 4 == len(list(numbers))
+        seen += list(numbers)
+    assert sorted(seen) == list(range(12, 24))
+
+
+def test_a_batch_must_be_one_that_devices_can_share(maker):
+    with pytest.raises(ValueError, match="divisible by devices, got 8 and 3"):
+        config(maker, devices=3)
+
+
 def test_a_run_leaves_all_that_is_needed_to_use_it(tmp_path, maker):
     run = tmp_path / "run"
     train_keypoints(run, maker, make_network(NETWORK, 0), config(maker))

@@ -71,6 +71,10 @@ def keypoints(
     ] = "none",
     epoch_samples: Annotated[int, typer.Option(help="Samples between two checkpoints.")] = 8192,
     workers: Annotated[int, typer.Option(help="Processes that make samples.")] = 2,
+    devices: Annotated[
+        int,
+        typer.Option(min=1, help="GPUs, or processes where there is none, that share each batch."),
+    ] = 1,
     seed: Annotated[int, typer.Option(help="Of samples and weights.")] = 0,
 ) -> None:
     """Train the keypoint network on views rendered from CAD models, or cut from scenes."""
@@ -103,6 +107,7 @@ def keypoints(
             frozen=frozen,
             seed=seed,
             workers=workers,
+            devices=devices,
             sample=SampleConfig(
                 crop_size=crop_size,
                 roll=radians(scenes_roll),

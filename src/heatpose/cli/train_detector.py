@@ -48,6 +48,10 @@ def detector(
     ] = 0.3,
     epoch_samples: Annotated[int, typer.Option(help="Samples between two checkpoints.")] = 4096,
     workers: Annotated[int, typer.Option(help="Processes that make samples.")] = 2,
+    devices: Annotated[
+        int,
+        typer.Option(min=1, help="GPUs, or processes where there is none, that share each batch."),
+    ] = 1,
     seed: Annotated[int, typer.Option(help="Of samples and weights.")] = 0,
 ) -> None:
     """Train a YOLOv10 detector on BOP data sets."""
@@ -72,6 +76,7 @@ def detector(
             learning_rate=learning_rate,
             seed=seed,
             workers=workers,
+            devices=devices,
             image_size=image_size,
             sample=DetectionSampleConfig(
                 image_size=image_size, scale=scale, mosaic=mosaic, collage=collage

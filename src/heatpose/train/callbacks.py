@@ -48,7 +48,8 @@ class ProgressBar(Callback):
     def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
         """Start the clock; a run that goes on starts where it was left."""
         self.started, self.first_step = time.monotonic(), trainer.global_step
-        self.bar.start()
+        if trainer.is_global_zero:
+            self.bar.start()
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Batch, index: int
@@ -74,6 +75,7 @@ class EpochEnd(Callback):
     """Keeps what an epoch has brought: checkpoint, weights, contact sheet, a line of log.
 
     Every file is written whole or not at all, so a run that is killed goes on from the last one.
+    Of several processes that train together the first one writes.
     """
 
     def __init__(
@@ -109,6 +111,9 @@ class EpochEnd(Callback):
             **seen.measures,
         }
         module.log_dict({name.replace("_", "/", 1): v for name, v in seen.measures.items()})
+        if not trainer.is_global_zero:
+            trainer.save_checkpoint(self.run / "last.ckpt")  # writes nothing, but is waited for
+            return
         self._write(trainer, module, record)
         write_image(self.run / "contact_sheets" / f"epoch_{epoch:04d}.png", seen.sheet)
         LOG.info(

@@ -22,7 +22,8 @@ class RunConfig:
     clip: float = 5.0  # the gradient's norm is held below
     bf16: bool = True  # mixed precision
     seed: int = 0
-    workers: int = 2  # processes that make samples
+    workers: int = 2  # processes that make samples, of each device
+    devices: int = 1  # GPUs, or processes where there is none, that share each batch
 
     def __post_init__(self) -> None:
         for name in ("samples", "samples_per_epoch", "batch_size", "learning_rate"):
@@ -30,6 +31,10 @@ class RunConfig:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         if self.workers < 0:
             raise ValueError(f"workers must not be negative, got {self.workers}")
+        if self.devices < 1 or self.batch_size % self.devices:
+            raise ValueError(
+                f"batch_size must be divisible by devices, got {self.batch_size} and {self.devices}"
+            )
         if self.samples_per_epoch < self.batch_size:
             raise ValueError(
                 f"samples_per_epoch must be at least batch_size {self.batch_size}, "

@@ -18,7 +18,7 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from torch import nn
+from torch import distributed, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from heatpose.data.detection_samples import DetectionSet, DetectionStream
@@ -45,12 +45,16 @@ UNFITTING_ADVICE = (
     ".*smaller than the logging interval.*",
     ".*module.s. in eval mode at the start of training.*",
     ".*isinstance.treespec, LeafSpec.*",
+    ".*sync_dist=True.*",  # of what each process measures alike, on the same unseen samples
 )
 UNSEEN = 48  # samples that are never trained on, looked at after each epoch
 
 
 class EpochNumbers(Sampler[int]):
-    """The numbers of the samples of an epoch; no number ever comes twice."""
+    """The numbers of the samples of an epoch; no number ever comes twice.
+
+    Where several processes train together, each has its own.
+    """
 
     def __init__(self, per_epoch: int) -> None:
         self.per_epoch = per_epoch
@@ -61,11 +65,19 @@ class EpochNumbers(Sampler[int]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.per_epoch
+        return self.per_epoch // _process()[1]
 
     def __iter__(self) -> Iterator[int]:
+        process, processes = _process()
         first = self.epoch * self.per_epoch
-        return iter(range(first, first + self.per_epoch))
+        return iter(range(first + process, first + self.per_epoch, processes))
+
+
+def _process() -> tuple[int, int]:
+    """Return which of how many processes that train together this is."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()
 
 
 def train_keypoints(
@@ -221,7 +233,7 @@ def _fit(
 def _loader(stream: Dataset[Batch], config: RunConfig) -> DataLoader[Batch]:
     return DataLoader(
         stream,
-        batch_size=config.batch_size,
+        batch_size=config.batch_size // config.devices,
         sampler=EpochNumbers(config.steps_per_epoch * config.batch_size),
         num_workers=config.workers,
         persistent_workers=config.workers > 0,
@@ -244,7 +256,9 @@ def _trainer(run: Path, config: RunConfig, epoch_end: EpochEnd) -> lightning.Tra
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     return lightning.Trainer(
         accelerator="auto",
-        devices=1,
+        devices=config.devices,
+        strategy="ddp" if config.devices > 1 else "auto",
+        use_distributed_sampler=False,  # ours knows of the others
         precision="bf16-mixed" if config.bf16 else "32-true",
         max_epochs=config.epochs,
         limit_train_batches=config.steps_per_epoch,
