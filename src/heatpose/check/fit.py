@@ -60,6 +60,8 @@ class Scene:
     """What is drawn and what is seen in the crop around an object."""
 
     camera: Camera  # of the crop
+    crop_scale: float  # pixel p of the picture is at scale * p + shift in the crop
+    crop_shift: Array  # (2,)
     rendering: Rendering  # the object is number 0
     colours: Floats  # (s, s, 3), RGB in [0, 255]
     known: Mask  # (s, s), what the picture shows of the crop
@@ -122,6 +124,8 @@ class Fitter:
         depth, mask = view.picture.depth, view.mask
         return Scene(
             camera=camera,
+            crop_scale=scale,
+            crop_shift=warp[:, 2],
             rendering=rendering,
             colours=cv2.GaussianBlur(colours, (0, 0), 1.0).astype(np.float32),
             known=_moved(np.ones(view.picture.image.shape[:2], np.uint8), warp, 0) > 0,
@@ -129,6 +133,13 @@ class Fitter:
             mask=None if mask is None else _moved(mask.astype(np.uint8), warp, 0) > 0,
             mask_pixels=0.0 if mask is None else float(mask.sum()) * scale**2,
         )
+
+    def depth_in(self, view: View, scene: Scene) -> Depth:
+        """Return the depth (s, s), mm, of the object of a view alone, in the crop of a scene."""
+        scale = scene.crop_scale
+        shift = scene.crop_shift
+        camera = view.camera.warped(scale, shift, SIDE, SIDE)
+        return self._renderer.depth(view.object_id, view.camera_from_object, camera)
 
 
 def _may_hide(corners: Array, pose: Array, camera: Camera) -> bool:

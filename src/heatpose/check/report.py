@@ -31,7 +31,8 @@ class Report:
     """What was found out about a data set."""
 
     source: Source
-    views: Sequence[View]
+    fitter: Fitter  # with the models
+    views: Sequence[View]  # as the data set has them
     outcome: Outcome
     contradictions: Sequence[str]  # faults that need no picture to be seen
     notes: Sequence[str]
@@ -72,7 +73,8 @@ def check(source: Source, n_frames: int, progress: Progress) -> Report:
     if not views:
         raise DataError(f"{source.root}: {len(pictures)} frames show no object that has a model")
     views = spread_views(views, MOST_VIEWS)
-    outcome = search(views, Fitter(meshes, diameters), progress)
+    fitter = Fitter(meshes, diameters)
+    outcome = search(views, fitter, progress)
     contradictions = [
         *_sizes(source, diameters),
         *_camera_file(source),
@@ -83,6 +85,7 @@ def check(source: Source, n_frames: int, progress: Progress) -> Report:
         contradictions.append(f"depth lies {offset:.0f} mm behind the truth, in the median")
     return Report(
         source=source,
+        fitter=fitter,
         views=views,
         outcome=outcome,
         contradictions=contradictions,

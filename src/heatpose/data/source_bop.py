@@ -23,15 +23,18 @@ def splits_of(root: Path) -> list[str]:
     return sorted({path.parent.parent.name for path in root.glob("*/[0-9]*/scene_gt.json")})
 
 
-def read_bop(root: Path) -> Source:
-    """Read all splits of a BOP data set.
+def read_bop(root: Path, only: str | None = None) -> Source:
+    """Read a BOP data set: all its splits, or one.
 
     Raises:
-        DataError: a file is missing or not what it should be.
+        DataError: there is no such split, or a file is missing or not what it should be.
     """
+    splits = splits_of(root)
+    if only is not None and only not in splits:
+        raise DataError(f"{root} has no scenes with ground truth in {only}, only in {splits}")
     frames: list[SourceFrame] = []
     targets: dict[str, Sequence[Target]] = {}
-    for split in splits_of(root):
+    for split in splits if only is None else [only]:
         dataset = BopDataset(root, split)
         frames += _frames(dataset)
         if (root / dataset.targets_file).is_file():
