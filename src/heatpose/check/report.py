@@ -80,7 +80,7 @@ def check(source: Source, n_frames: int, progress: Progress) -> Report:
         *_camera_file(source),
         *_strangers(source, meshes),
     ]
-    offset = median_of(outcome.final, "offset")
+    offset, length = median_of(outcome.final, "offset"), outcome.views[0].length
     if offset is not None and abs(offset) > WRONG:
         contradictions.append(f"depth lies {offset:.0f} mm behind the truth, in the median")
     return Report(
@@ -89,7 +89,7 @@ def check(source: Source, n_frames: int, progress: Progress) -> Report:
         views=views,
         outcome=outcome,
         contradictions=contradictions,
-        notes=_notes(offset, diameters),
+        notes=_notes(offset, {one: size * length for one, size in diameters.items()}),
         variant=identify(meshes, diameters),
     )
 

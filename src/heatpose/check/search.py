@@ -16,6 +16,7 @@ FINALISTS = 6  # that are tried on all views
 MOST_FAULTS = 3
 LEAST_GAIN = 0.12  # of the mean agreement, for a fault
 SURE = 4.0  # standard errors that a gain must be above zero
+OUTLINED = 1.05  # mean fit of outlines, below which nothing is explained: chance is 0.9 to 1
 AS_GOOD = 0.02  # difference of agreement that is none
 CONFIRMED = 0.2  # of agreement above that of wrong explanations
 LEAST_OFFSET = 8.0  # mm; annotations of real data sets are off by some
@@ -152,10 +153,16 @@ def _moved(
 
 
 def is_sure(found: Finding) -> bool:
-    """Say whether agreement grew by enough, and not by chance."""
+    """Say whether agreement grew by enough and not by chance, and outlines fit now.
+
+    Outlines are asked for because pictures of one object are alike: what they gain they gain
+    together, and by chance.
+    """
     grown = gains(found.before, found.after)
     error = grown.std() / max(len(grown), 1) ** 0.5
-    return bool(grown.mean() > max(LEAST_GAIN, SURE * error))
+    outlines = [fit.outline for fit in found.after if fit.outline is not None]
+    fits = bool(outlines) and float(np.mean(outlines)) > OUTLINED
+    return fits and bool(grown.mean() > max(LEAST_GAIN, SURE * error))
 
 
 def gains(before: Sequence[Fit], after: Sequence[Fit]) -> Array:

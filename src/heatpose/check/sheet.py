@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from heatpose.check.fit import MARGIN, Fit, Fitter, Scene
+from heatpose.check.fit import Fit, Fitter, Scene
 from heatpose.check.report import Report
-from heatpose.check.views import View, spread_views
+from heatpose.check.views import View, spread_views, views_of
 from heatpose.draw.overlay import INLIER, OUTLIER, PAPER, Overlay
 from heatpose.geometry.arrays import Image, Mask
 from heatpose.geometry.boxes import box_of_points
@@ -42,19 +42,14 @@ def _frames(report: Report) -> Image:
     """Draw whole pictures side by side, as wide as the tiles below."""
     pictures = list({id(view.picture): view.picture for view in report.views}.values())
     places = np.linspace(0, len(pictures) - 1, min(FRAMES, len(pictures))).round().astype(int)
-    ids = sorted({view.object_id for view in report.views})
-    overlay = Overlay([_model(report, one) for one in ids])
+    overlay = Overlay([_model(report, one) for one in sorted(report.fitter.meshes)])
     width = TILE * COLUMNS // FRAMES
     drawn = []
     for place in places:
-        shown = [
-            (v, f)
-            for v, f in zip(report.views, report.outcome.fits, strict=True)
-            if v.picture is pictures[place]
-        ]
+        views = views_of(pictures[place], report.fitter.meshes)
         picture = overlay.draw(
             Observation(pictures[place].image, pictures[place].camera),
-            [_estimate(report.fitter, view, fit) for view, fit in shown],
+            [_estimate(report.fitter, view, report.fitter(view)) for view in views],
         )
         height = round(picture.shape[0] * width / picture.shape[1])
         drawn.append(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA))
@@ -91,7 +86,7 @@ def _pair(fitter: Fitter, view: View, right: View, fit: Fit) -> Image:
     """Draw one object: the picture with outlines, and what is drawn there."""
     wrong = right is not view
     # What was put right shows where to look; else where the data set says.
-    scene = fitter.scene(right, margin=1.3 * MARGIN) or fitter.scene(view, margin=1.3 * MARGIN)
+    scene = fitter.scene(right) or fitter.scene(view)
     if scene is None:
         blank = np.full((TILE, 2 * TILE, 3), 255, np.uint8)
         return _written(blank, f"{view}: out of sight")
@@ -126,6 +121,6 @@ def _outline(picture: Image, mask: Mask, colour: Sequence[int]) -> None:
 
 def _written(picture: Image, text: str) -> Image:
     font = cv2.FONT_HERSHEY_SIMPLEX
-    cv2.rectangle(picture, (0, 0), (8 * len(text), 16), PAPER, -1)
+    cv2.rectangle(picture, (0, 0), (7 * len(text), 16), PAPER, -1)
     cv2.putText(picture, text, (3, 12), font, 0.4, (255, 255, 255), 1, cv2.LINE_AA)
     return picture

@@ -1,8 +1,8 @@
 """The archives of the BOP data sets, as https://huggingface.co/bop-benchmark offers them.
 
 The server says what there is, how large, and its SHA-256; this table says what belongs together
-and what is wanted where nobody says more. Archives in several volumes (.z01, .z02), as those of some
-training images are, are not here.
+and what is wanted where nobody says more. Archives in several volumes (.z01, .z02), as those of
+some training images are, are not here.
 """
 
 from collections.abc import Mapping, Sequence
