@@ -1,12 +1,12 @@
 """Which explanations fit the data better than taking it as it is."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from heatpose.check.explanations import Explanation, axis_rotations, explanations, model_frame
-from heatpose.check.fit import Fit, Fitter
+from heatpose.check.fit import NEAREST, Fit, Fitter
 from heatpose.check.offsets import describe_offsets, find_offsets
 from heatpose.check.views import View, spread_views
 from heatpose.geometry.arrays import Array
@@ -19,6 +19,7 @@ SURE = 4.0  # standard errors that a gain must be above zero
 OUTLINED = 1.05  # mean fit of outlines, below which nothing is explained: chance is 0.9 to 1
 AS_GOOD = 0.02  # difference of agreement that is none
 CONFIRMED = 0.2  # of agreement above that of wrong explanations
+N_TURNED = 3  # objects on which turned and moved models are tried
 LEAST_OFFSET = 8.0  # mm; annotations of real data sets are off by some
 
 Progress = Callable[[Sequence[Explanation]], Iterable[Explanation]]
@@ -76,9 +77,7 @@ def search(views: Sequence[View], fitter: Fitter, progress: Progress) -> Outcome
         if found is None:
             break
         state = _put_right(state, found)
-    found = _moved_models(state, fitter, [np.eye(3)])
-    if found is None and not state.is_confirmed:
-        found = _moved_models(state, fitter, axis_rotations()[1:])
+    found = _moved_models(state, fitter)
     return state if found is None else _put_right(state, found)
 
 
@@ -108,23 +107,30 @@ def _try(state: Outcome, explanation: Explanation, fitter: Fitter) -> Finding:
     return Finding(explanation, state.final, after)
 
 
-def _moved_models(state: Outcome, fitter: Fitter, rotations: Sequence[Array]) -> Finding | None:
-    """Look whether models with other origins, and perhaps turned, explain the views."""
+def _moved_models(state: Outcome, fitter: Fitter) -> Finding | None:
+    """Look whether models with other origins, and perhaps turned, explain the views.
+
+    Moves alone can make any outline fit somewhat, so that turned models are looked at too as soon
+    as moved ones seem better.
+    """
+    as_they_are = dict.fromkeys(fitter.meshes, np.zeros(3))
+    moved = _moved(state, fitter, np.eye(3), as_they_are)
+    if moved is None and state.is_confirmed:
+        return None
     centres = {one: mesh.centre for one, mesh in fitter.meshes.items()}
-    if len(rotations) == 1:
-        return _moved(state, fitter, rotations[0], dict.fromkeys(centres, np.zeros(3)))
     ids = [view.object_id for view in state.views]
-    often = sorted(set(ids), key=lambda one: -ids.count(one))[:2]
+    often = sorted(set(ids), key=lambda one: -ids.count(one))[:N_TURNED]
     some = [view for view in state.views if view.object_id in often]
 
     def agreement(rotation: Array) -> float:
         turned = model_frame(rotation, centres, "")
         views = [turned.undo(view) for view in some]
-        offsets = find_offsets(views, fitter, often)
-        moved = model_frame(np.eye(3), {one: -move for one, move in offsets.items()}, "")
-        return float(np.mean([fitter(moved.undo(view)).agreement for view in views]))
+        views = _moved_by(views, find_offsets(views, fitter, often))
+        return float(np.mean([fitter(view).agreement for view in views]))
 
-    return _moved(state, fitter, max(rotations, key=agreement), centres)
+    turned = _moved(state, fitter, max(axis_rotations()[1:], key=agreement), centres)
+    found = [one for one in (moved, turned) if one is not None]
+    return max(found, key=lambda one: one.gain, default=None)
 
 
 def _moved(
@@ -134,9 +140,9 @@ def _moved(
     turned = model_frame(rotation, origins, "")
     views = [turned.undo(view) for view in state.views]
     offsets = find_offsets(views, fitter)
-    moved = model_frame(np.eye(3), {one: -move for one, move in offsets.items()}, "")
     before = [fitter(view) for view in views]
-    after = [fitter(moved.undo(view)) for view in views]
+    offsets = _with_depth(views, [fitter(view) for view in _moved_by(views, offsets)], offsets)
+    after = [fitter(view) for view in _moved_by(views, offsets)]
     for object_id, move in offsets.items():  # what helps an object not is no offset of it
         own = [place for place, view in enumerate(views) if view.object_id == object_id]
         helps = own and np.mean([after[i].agreement - before[i].agreement for i in own])
@@ -150,6 +156,34 @@ def _moved(
     words = f"their origins are elsewhere; what fits best is to move {describe_offsets(moves)}"
     found = _try(state, model_frame(rotation, new_origins, words), fitter)
     return found if is_sure(found) else None
+
+
+def _moved_by(views: Sequence[View], offsets: Mapping[int, Array]) -> list[View]:
+    """Return views with each model moved by an offset (3,), mm, in its frame."""
+    moved = model_frame(np.eye(3), {one: -move for one, move in offsets.items()}, "")
+    return [moved.undo(view) for view in views]
+
+
+def _with_depth(
+    views: Sequence[View], fits: Sequence[Fit], offsets: Mapping[int, Array]
+) -> dict[int, Array]:
+    """Add to offsets what depth says of moves along the line of sight, which outlines hardly see.
+
+    Args:
+        views: without the offsets.
+        fits: of the views with them.
+        offsets: by object, (3,), mm.
+    """
+    better = dict(offsets)
+    for one in offsets:
+        moves = [
+            view.camera_from_object[2, :3] * fit.offset / view.length
+            for view, fit in zip(views, fits, strict=True)
+            if view.object_id == one and fit.offset is not None and abs(fit.offset) > NEAREST
+        ]
+        if moves:
+            better[one] = offsets[one] + np.median(moves, axis=0)
+    return better
 
 
 def is_sure(found: Finding) -> bool:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from heatpose.data.bop_files import (
@@ -38,7 +39,6 @@ from heatpose.data.fields import read_json, write_json
 from heatpose.data.silhouettes import LEAST_VISIBLE, silhouettes
 from heatpose.data.sources import Source, SourceFrame, SourceModel
 from heatpose.errors import DataError, OptionError
-from heatpose.files import write_whole
 from heatpose.geometry.arrays import Mask
 from heatpose.objects.mesh import Mesh, diameter, write_mesh
 from heatpose.objects.symmetry_search import find_symmetries
@@ -175,26 +175,36 @@ def _write_frame(part: Path, frame: SourceFrame, renderer: Renderer) -> None:
     write_scene_gt_info(labels, {frame.image_id: [one.visibility for one in found]})
 
 
+# Not by write_whole: labels come last, and what has none is written again. Waiting for the disk
+# after each of a hundred thousand small files would take as long as all else.
+
+
 def _copy(path: Path, to: Path) -> None:
-    with write_whole(to) as temporary:
-        try:
-            shutil.copyfile(path, temporary)
-        except FileNotFoundError:
-            raise DataError(f"no image at {path}") from None
+    try:
+        shutil.copyfile(path, to)
+    except FileNotFoundError:
+        raise DataError(f"no image at {path}") from None
+    except OSError as error:
+        raise DataError(f"cannot write {to}: {error.strerror}") from None
 
 
 def _copy_depth(path: Path, to: Path) -> None:
     """Copy a depth image, or write what is in no image as one of 16 bits."""
-    if path.suffix != ".dpt":
+    if path.suffix == ".dpt":
+        _write_png(to, read_dpt(path))
+    else:
         _copy(path, to)
-        return
-    with write_whole(to) as temporary:
-        Pillow.fromarray(read_dpt(path)).save(temporary, format="PNG")
 
 
 def _write_mask(path: Path, mask: Mask) -> None:
-    with write_whole(path) as temporary:
-        Pillow.fromarray(mask.astype(np.uint8) * 255).save(temporary, format="PNG")
+    _write_png(path, mask.astype(np.uint8) * 255)
+
+
+def _write_png(path: Path, values: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
+    try:
+        Pillow.fromarray(values).save(path, format="PNG", compress_level=1)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror}") from None
 
 
 def _finish_scene(part: Path, frames: Sequence[SourceFrame]) -> None:
