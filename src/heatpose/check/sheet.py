@@ -116,7 +116,7 @@ def _enlarged(image: Image) -> Image:
 def _outline(picture: Image, mask: Mask, colour: Sequence[int]) -> None:
     larger = cv2.resize(mask.astype(np.uint8), (TILE, TILE), interpolation=cv2.INTER_LINEAR)
     contours, _ = cv2.findContours(larger, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(picture, contours, -1, tuple(colour), 1, cv2.LINE_AA)
+    cv2.drawContours(picture, contours, -1, tuple(colour), 2, cv2.LINE_AA)
 
 
 def _written(picture: Image, text: str) -> Image:
