@@ -1,6 +1,7 @@
 """Data sets in which all is right, and those in which one thing went wrong."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -76,8 +77,8 @@ def transposed_rotations(root):
 
 
 def bgr_pictures(root):
-    for path in root.glob("test/*/rgb/*.png"):
-        Image.fromarray(np.array(Image.open(path))[..., ::-1]).save(path, compress_level=1)
+    for path in root.glob("test/*/rgb/*"):
+        Image.fromarray(np.array(Image.open(path))[..., ::-1]).save(path)
 
 
 def depth_scale_times_ten(root):
@@ -99,6 +100,28 @@ def models_with_other_axes_and_origins(root):
     change_models(root, [[1, 0, 0], [0, 0, -1], [0, 1, 0]], move=(5, -10, 40))
 
 
+PLANTED = [
+    (translations_times(0.001), "translations are in metres"),
+    (translations_times(0.1), "translations are in centimetres"),
+    (translations_times(10), "translations are 10 times as large as they should be"),
+    (models_in_metres, "models are in metres"),
+    (everything_in_metres, "models and translations are in metres"),
+    (transposed_rotations, "rotations are transposed"),
+    (bgr_pictures, "red and blue are exchanged"),
+    (depth_scale_times_ten, "the depth scale is off by 10"),
+    (camera_of_half_the_resolution, "the camera matrix is that of pictures 0.5 times as large"),
+    (models_turned_about_y, "their axes are turned by 180 degrees about y"),
+    (
+        models_with_other_axes_and_origins,
+        "their axes are turned by 90 degrees about -x, and their origins are not the centres",
+    ),
+]
+
+
+def named(value):
+    return getattr(value, "__name__", "")
+
+
 def test_what_is_right_is_called_healthy_with_figures(bop):
     report = checked(bop)
     assert report.faults == [] and report.notes == []
@@ -111,26 +134,7 @@ def test_what_is_right_is_called_healthy_with_figures(bop):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("plant", "words"),
-    [
-        (translations_times(0.001), "translations are in metres"),
-        (translations_times(0.1), "translations are in centimetres"),
-        (translations_times(10), "translations are 10 times as large as they should be"),
-        (models_in_metres, "models are in metres"),
-        (everything_in_metres, "models and translations are in metres"),
-        (transposed_rotations, "rotations are transposed"),
-        (bgr_pictures, "red and blue are exchanged"),
-        (depth_scale_times_ten, "the depth scale is off by 10"),
-        (camera_of_half_the_resolution, "the camera matrix is that of pictures 0.5 times as large"),
-        (models_turned_about_y, "their axes are turned by 180 degrees about y"),
-        (
-            models_with_other_axes_and_origins,
-            "their axes are turned by 90 degrees about -x, and their origins are not the centres",
-        ),
-    ],
-    ids=lambda value: getattr(value, "__name__", ""),
-)
+@pytest.mark.parametrize(("plant", "words"), PLANTED, ids=named)
 def test_what_went_wrong_is_named_and_putting_it_right_explains_the_data(bop, plant, words):
     plant(bop)
     report = checked(bop)
@@ -238,3 +242,17 @@ def test_real_data_sets_are_healthy(real_data, name):
     assert report.variant is not None and "BOP's version" in report.variant
     if name == "lm_rgbd":
         assert "a known property of LINEMOD" in report.notes[0]
+
+
+@pytest.mark.real
+@pytest.mark.slow
+@pytest.mark.parametrize(("plant", "words"), PLANTED, ids=named)
+def test_what_went_wrong_with_real_frames_is_named(real_data, tmp_path, plant, words):
+    root = tmp_path / "lm_rgbd"
+    shutil.copytree(real_data / "lm_rgbd", root)
+    plant(root)
+    report = checked(root)
+    (found,) = report.outcome.findings
+    assert words in found.explanation.fault
+    for fit in found.after:
+        assert fit.outline > 1.2 and fit.colour > 0.5 and fit.depth > 0.9

@@ -41,18 +41,23 @@ class Report:
     @property
     def faults(self) -> list[str]:
         """What is wrong, in words."""
-        faults = [
+        explained = [
             f"{found.explanation.fault}: {found.explanation.remedy}"
             for found in self.outcome.findings
         ]
-        faults += self.contradictions
+        return explained + self.others
+
+    @property
+    def others(self) -> list[str]:
+        """What is wrong beside what the search has explained, in words."""
+        others = list(self.contradictions)
         if not self.outcome.is_confirmed:
             still = "still " if self.outcome.findings else ""
-            faults.append(
+            others.append(
                 f"the ground truth {still}fits the pictures no better than by chance, and nothing "
                 "that was tried explains it: look at the picture"
             )
-        return faults
+        return others
 
 
 def check(source: Source, n_frames: int, progress: Progress) -> Report:

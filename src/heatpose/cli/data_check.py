@@ -1,5 +1,6 @@
 """``heatpose data check``."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,6 +9,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from heatpose.check.fit import Fit
     from heatpose.check.report import Report
 
 NAMES = {
@@ -78,21 +80,15 @@ def check(
 def _print(report: "Report") -> None:
     from rich.console import Console
 
-    source = report.source
-    typer.echo(
-        f"{source.root} is {source.layout}" + (f", {report.variant}" if report.variant else "")
-    )
+    version = f", {report.variant}" if report.variant else ""
+    typer.echo(f"{report.source.root} is {report.source.layout}{version}")
     Console(width=max(Console().width, 100)).print(_table(report))
     for found in report.outcome.findings:
         typer.echo(f"fault: {found.explanation.fault}")
         typer.echo(f"  to put it right: {found.explanation.remedy}")
         typer.echo(f"  what that explains: {_growth(found.before, found.after)}")
-    explained = [
-        f"{one.explanation.fault}: {one.explanation.remedy}" for one in report.outcome.findings
-    ]
-    for fault in report.faults:
-        if fault not in explained:
-            typer.echo(f"fault: {fault}")
+    for fault in report.others:
+        typer.echo(f"fault: {fault}")
     for note in report.notes:
         typer.echo(f"note: {note}")
     if not report.faults:
@@ -102,11 +98,11 @@ def _print(report: "Report") -> None:
         )
 
 
-def _mean(fits: Any) -> float:
-    return float(sum(fit.agreement for fit in fits) / len(fits))
+def _mean(fits: Sequence["Fit"]) -> float:
+    return sum(fit.agreement for fit in fits) / len(fits)
 
 
-def _growth(before: Any, after: Any) -> str:
+def _growth(before: Sequence["Fit"], after: Sequence["Fit"]) -> str:
     """Return what was measured before and after something was put right."""
     from heatpose.check.report import median_of
 
