@@ -152,6 +152,7 @@ def test_a_server_that_does_not_resume_is_asked_for_all_of_it(server, tmp_path):
     (archives / "lm_models.zip.part").write_bytes(b"something else")
     fetch_from(server, tmp_path / "lm")
     assert_whole(tmp_path / "lm")
+    assert server.asked_for("lm_models.zip") == ["bytes=14-"]  # and what came was taken
 
 
 def test_what_was_begun_from_another_file_is_thrown_away(server, tmp_path):
