@@ -20,7 +20,7 @@ FLOORS = [
     {"data", "model", "solve"},
     {"runtime"},
     {"pipeline"},
-    {"train", "evaluate", "export", "studies", "draw", "synth"},
+    {"train", "evaluate", "export", "studies", "draw", "synth", "check"},
     {"create"},
     {"cli"},
 ]

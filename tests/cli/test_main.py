@@ -40,7 +40,7 @@ def raiser(error):
 def test_help_names_every_command():
     result = run("--help")
     assert result.returncode == 0
-    for name in ["object", "train", "export", "estimate", "eval", "bench", "demo"]:
+    for name in ["object", "data", "train", "export", "estimate", "eval", "bench", "demo"]:
         assert f" {name} " in result.stdout
 
 
@@ -48,6 +48,9 @@ def test_help_names_every_command():
     "words",
     [
         ["object", "inspect"],
+        ["data", "fetch"],
+        ["data", "convert"],
+        ["data", "check"],
         ["train", "keypoints"],
         ["export"],
         ["estimate"],

@@ -13,6 +13,9 @@ from heatpose.cli import (
     bench,
     calibrate,
     create,
+    data_check,
+    data_convert,
+    data_fetch,
     demo,
     estimate,
     export,
@@ -34,7 +37,11 @@ app = typer.Typer(
 )
 object_app = typer.Typer(help="Look at CAD models.", no_args_is_help=True, rich_markup_mode=None)
 train_app = typer.Typer(help="Train networks.", no_args_is_help=True, rich_markup_mode=None)
+data_app = typer.Typer(
+    help="Fetch, convert and check data sets.", no_args_is_help=True, rich_markup_mode=None
+)
 app.add_typer(object_app, name="object")
+app.add_typer(data_app, name="data")
 app.add_typer(train_app, name="train")
 
 
@@ -67,6 +74,9 @@ def start(
 object_app.command("inspect")(explained(object_.inspect))
 train_app.command("keypoints")(explained(train.keypoints))
 train_app.command("detector")(explained(train_detector.detector))
+data_app.command("fetch")(explained(data_fetch.fetch))
+data_app.command("convert")(explained(data_convert.convert))
+data_app.command("check")(explained(data_check.check))
 app.command("synth")(explained(synth.synth))
 app.command("create")(explained(create.create))
 app.command("export")(explained(export.export))
