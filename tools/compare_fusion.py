@@ -6,7 +6,8 @@
 prints a Markdown table: loss and median distance of keypoints, on samples that none was trained on,
 with all of their depth and without any. All networks take their steps in turns, on one batch after
 the other, so that none has other samples or another machine. A network of depth alone gets crops
-without depth, too, from which it learns nothing.
+without depth, too, from which it learns nothing. With --out N and then --start N --first 1600 the
+same networks go on with the samples that come next.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from heatpose.data.views import ViewConfig
 from heatpose.evaluate.latency import machine
 from heatpose.model.fusion import FUSIONS, Fusion
 from heatpose.model.network import NetworkConfig
-from heatpose.model.weights import save_network
+from heatpose.model.weights import load_network, save_network
 from heatpose.objects.catalogue import ObjectModel, read_models
 from heatpose.train.config import TrainConfig
 from heatpose.train.contact_sheet import decoded_error
@@ -45,6 +46,8 @@ def main() -> None:
     parser.add_argument("--backgrounds", type=Path)
     parser.add_argument("--backbone", type=Path)
     parser.add_argument("--init", type=Path, help="network or bundle of colours to start from")
+    parser.add_argument("--start", type=Path, help="folder of an earlier --out, to go on from")
+    parser.add_argument("--first", type=int, default=0, help="number of the first sample")
     parser.add_argument("--fusions", default=",".join(FUSIONS))
     parser.add_argument("--samples", type=int, default=1600)
     parser.add_argument("--unseen", type=int, default=192)
@@ -79,9 +82,14 @@ def main() -> None:
     whole = replace(config.sample, depth=DepthConfig(missing=0, holes=0))
     unseen = SampleStream(SampleMaker(objects, scenery, whole), options.unseen, config.seed + 1)
     batch = default_collate([unseen[i] for i in range(len(unseen))])
+    for fusion, module in modules.items() if options.start else ():
+        earlier, _ = load_network(options.start / f"{fusion}.safetensors")
+        module.network.load_state_dict(earlier.state_dict())
+        module.average.load_state_dict(earlier.state_dict())
     first = next(iter(modules))
     before = judge(modules[first], batch, True)
-    train(modules, SampleStream(SampleMaker(objects, scenery, config.sample), 0, config.seed))
+    maker = SampleMaker(objects, scenery, config.sample)
+    train(modules, SampleStream(maker, 0, config.seed, options.first))
     print(f"{machine()}; {config.steps} steps of {config.batch_size} samples, {len(unseen)} unseen")
     print(f"before training {first} has a loss of {before[0]:.2f}, and {before[1]:.2f} px\n")
     print("| fusion | parameters, M | with depth | without |")
