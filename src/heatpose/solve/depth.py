@@ -174,7 +174,10 @@ def _view(one: PosedObject, depth: Depth, camera: Camera, renderer: Renderer) ->
     margin = 1 + max(height, width) // 16  # for what moves nearer
     top, left = max(rows.start - margin, 0), max(cols.start - margin, 0)
     step = -(-(max(height, width) + 2 * margin) // SIDE)
-    part = _smoothed(depth[top : rows.stop + margin, left : cols.stop + margin])[::step, ::step]
+    fine = max(1, step // 2)  # the filter sees more of a large object, but not all: it takes long
+    step = -(-step // fine)
+    part = _smoothed(depth[top : rows.stop + margin : fine, left : cols.stop + margin : fine])
+    part, step = part[::step, ::step], step * fine
     shift = -np.array([left, top]) / step
     return _View(camera.warped(1 / step, shift, part.shape[1], part.shape[0]), part)
 
