@@ -188,9 +188,9 @@ def test_the_covariance_shrinks_where_depth_sees(renderer, camera):
     assert after[2] < 0.2 * before[2]
 
 
-def test_a_pose_without_covariance_is_refined_too(renderer, camera):
+@pytest.mark.parametrize("unknown", [np.full((6, 6), np.nan), 1e12 * np.eye(6)])
+def test_a_pose_without_covariance_is_refined_too(renderer, camera, unknown):
     depth = renderer.depth(BRICK, POSE, camera)
-    unknown = np.full((6, 6), np.nan)
     fit = refined(BRICK, along_ray(POSE, 0.01), depth, camera, renderer, unknown)
     degrees, mm = difference(fit.camera_from_object, POSE)
     assert degrees < 0.2 and mm < 0.5
