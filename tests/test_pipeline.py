@@ -316,6 +316,32 @@ def test_a_network_of_colours_gets_no_depth(estimator, objects, camera, random_p
     assert len(estimator(with_depth(camera), [detection(objects[0], pose, camera)])) == 1
 
 
+def test_depth_corrects_poses_and_leaves_what_the_picture_said_of_them(
+    estimator, objects, camera, random_pose
+):
+    """The brick is 2 % farther away than its keypoints say; a place without depth changes none."""
+    brick = objects[1]
+    pose = random_pose()
+    estimator.predictor.poses = {3: pose}
+    farther = pose.copy()
+    farther[:3, 3] *= 1.02
+    found = [detection(brick, pose, camera)]
+    image = black(camera).image
+    depth = estimator.renderer.depth(3, farther, camera)
+    [alone] = estimator(black(camera), found)
+    [corrected] = estimator(Observation(image, camera, depth), found)
+    [unseen] = estimator(Observation(image, camera, np.full_like(depth, np.nan)), found)
+    degrees, mm = difference(corrected.camera_from_object, farther)
+    assert degrees < 0.2 and mm < 1
+    assert corrected.depth_agreement > 0.9
+    assert (corrected.score, corrected.evidence) == (alone.score, alone.evidence)
+    np.testing.assert_array_equal(unseen.camera_from_object, alone.camera_from_object)
+    assert alone.depth_agreement is unseen.depth_agreement is None
+    estimator.depth = False
+    [ignored] = estimator(Observation(image, camera, depth), found)
+    np.testing.assert_array_equal(ignored.camera_from_object, alone.camera_from_object)
+
+
 @pytest.mark.real
 def test_true_keypoints_of_all_development_frames_give_the_true_poses(real_data):
     """Ground truth, through crop, heatmaps, decoding and PnP, comes back: ADD in mm."""

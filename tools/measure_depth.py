@@ -185,7 +185,7 @@ def judged(world: World, poses: list[Array]) -> Array:
     errors = []
     for case, pose in zip(world.cases, poses, strict=True):
         model = world.objects[case.found.object_id]
-        points = model.mesh.vertices[:: max(1, len(model.mesh.vertices) // 500)]
+        points = model.mesh.vertices[:: max(1, len(model.mesh.vertices) // 2000)]
         # Which objects of YCB-Video are symmetric is not said: ADD-S for all where poses are moved.
         distance = add_s if len(model.symmetries) > 1 or case.estimate is None else add
         far = mssd(pose, case.truth, points, model.symmetries)

@@ -1,5 +1,7 @@
 import json
 
+import numpy as np
+from PIL import Image as Pillow
 from typer.testing import CliRunner
 
 from heatpose.cli import app
@@ -52,3 +54,13 @@ def test_the_detector_is_timed_where_no_boxes_are_given(toys):
 def test_without_a_detector_boxes_are_asked_for(toys):
     result = bench(toys, boxes=False)
     assert result.exit_code == 1 and "toys holds no detector" in result.stderr
+
+
+def test_depth_is_timed_where_the_data_set_has_it(toys):
+    folder = toys.dataset / "test" / "000002" / "depth"
+    folder.mkdir()
+    for image_id in (4, 9):
+        Pillow.fromarray(np.full((120, 160), 600, np.uint16)).save(folder / f"{image_id:06d}.png")
+    stages = json.loads(bench(toys, "--json").stdout)["stages"]
+    assert list(stages) == [*STAGES[:-1], "depth", "total"]
+    assert list(json.loads(bench(toys, "--json", "--no-depth").stdout)["stages"]) == STAGES

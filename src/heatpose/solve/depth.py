@@ -43,6 +43,7 @@ MOST_COUNTED = 100.0  # pixels: neighbouring ones are not independent
 GRAZING = 0.15  # cosine at which a surface is seen too flatly to be measured
 PRIOR_SCALE = 4.0  # how much wider than it says a pose from the picture is taken to be spread
 PRIOR_DISTANCE = 0.1  # and how unsure its distance is besides, as a share of it
+MOST_SPREAD = 0.2  # share of the distance: further off nothing is looked for
 UNKNOWN = (0.2, 10.0)  # spread of a pose that comes without covariance, rad and mm
 
 
@@ -137,16 +138,33 @@ class _Residuals:
 
 
 def _fit(one: PosedObject, depth: Depth, camera: Camera, renderer: Renderer) -> DepthFit | None:
-    view, prior = _view(one, depth, camera, renderer), _prior(one)
+    view = _view(one, depth, camera, renderer)
     if view is None:
         return None
+    prior = _prior(one)
     start = renderer.surface(one.object_id, prior.pose, view.camera)
     farther = _farther(view.depth - start.depth, prior)
     if farther is None or prior.pose[2, 3] + farther <= 0:
         return None
-    pose, reach = _at_distance(prior.pose, farther), WIDEST
+    stepped = _stepped(one.object_id, _at_distance(prior.pose, farther), view, prior, renderer)
+    if stepped is None:
+        return None
+    pose, normal, reach = stepped
+    end = renderer.surface(one.object_id, pose, view.camera)
+    agreement = _agreement(end, view, reach)
+    before = _energy(start, view, prior.pose, prior, reach)
+    if agreement < LEAST_AGREEMENT or _energy(end, view, pose, prior, reach) >= before:
+        return None
+    return DepthFit(pose, covariance_of(normal, np.array(1.0), pose), agreement)
+
+
+def _stepped(
+    object_id: int, pose: Array, view: _View, prior: _Prior, renderer: Renderer
+) -> tuple[Array, Array, float] | None:
+    """Fit a pose to depth and prior: pose, matrix of the normal equations, last reach, mm."""
+    reach = WIDEST
     for steps in STEPS:
-        surface = renderer.surface(one.object_id, pose, view.camera)
+        surface = renderer.surface(object_id, pose, view.camera)
         points, normals = _points(surface, pose, view.camera)
         for _ in range(steps):
             residuals = _residuals(points, normals, pose, view)
@@ -157,12 +175,7 @@ def _fit(one: PosedObject, depth: Depth, camera: Camera, renderer: Renderer) -> 
             normal, right = _equations(residuals, noise, reach)
             normal, right = normal + prior.precision, right - prior.precision @ prior.offset(pose)
             pose = perturbed(pose, np.asarray(np.linalg.solve(normal, right), float))
-    end = renderer.surface(one.object_id, pose, view.camera)
-    agreement = _agreement(end, view, reach)
-    before = _energy(start, view, prior.pose, prior, reach)
-    if agreement < LEAST_AGREEMENT or _energy(end, view, pose, prior, reach) >= before:
-        return None
-    return DepthFit(pose, covariance_of(normal, np.array(1.0), pose), agreement)
+    return pose, normal, reach
 
 
 def _view(one: PosedObject, depth: Depth, camera: Camera, renderer: Renderer) -> _View | None:
@@ -174,7 +187,10 @@ def _view(one: PosedObject, depth: Depth, camera: Camera, renderer: Renderer) ->
     margin = 1 + max(height, width) // 16  # for what moves nearer
     top, left = max(rows.start - margin, 0), max(cols.start - margin, 0)
     step = -(-(max(height, width) + 2 * margin) // SIDE)
-    part = _smoothed(depth[top : rows.stop + margin, left : cols.stop + margin])[::step, ::step]
+    fine = max(1, step // 2)  # the filter sees more of a large object, but not all: it takes long
+    step = -(-step // fine)
+    part = _smoothed(depth[top : rows.stop + margin : fine, left : cols.stop + margin : fine])
+    part, step = part[::step, ::step], step * fine
     shift = -np.array([left, top]) / step
     return _View(camera.warped(1 / step, shift, part.shape[1], part.shape[0]), part)
 
@@ -200,8 +216,8 @@ def _prior(one: PosedObject) -> _Prior:
     ray = pose[:3, 3] / distance
     covariance[3:, 3:] += (PRIOR_DISTANCE * distance) ** 2 * np.outer(ray, ray)
     covariance += np.diag([1e-8] * 3 + [1e-4] * 3)
-    spread = float(np.sqrt(ray @ covariance[3:, 3:] @ ray) * ray[2])
-    return _Prior(pose, np.asarray(np.linalg.inv(covariance), float), spread)
+    spread = min(np.sqrt(ray @ covariance[3:, 3:] @ ray), MOST_SPREAD * distance) * ray[2]
+    return _Prior(pose, np.asarray(np.linalg.inv(covariance), float), float(spread))
 
 
 def _farther(off: Depth, prior: _Prior) -> float | None:
