@@ -10,6 +10,7 @@ from heatpose.data.bop_files import read_detections
 from heatpose.data.cameras import read_camera, write_camera
 from heatpose.data.images import read_image, write_image
 from heatpose.data.results import read_results
+from heatpose.pipeline import PoseEstimator
 from heatpose.render.raycast import Renderer
 from heatpose.runtime.bundle import read_bundle
 
@@ -27,7 +28,8 @@ def on_images(toys, *arguments, camera="camera.json", boxes="boxes.json"):
 
 
 def on_dataset(toys, *arguments, boxes="dataset/boxes.json"):
-    return estimate(toys, "--dataset", toys.dataset, *arguments, boxes=boxes)
+    # The toy network draws the heatmaps of the first look, whatever it sees.
+    return estimate(toys, "--dataset", toys.dataset, "--looks", 1, *arguments, boxes=boxes)
 
 
 def left_behind(toys):
@@ -60,6 +62,22 @@ def test_the_poses_in_images_are_found_written_and_drawn(toys):
         assert image["seconds"] == found.time > 0
     picture = read_image(out / "overlays" / "000000_000000.jpg")
     assert picture.shape == (240, 320, 3) and picture.std() > 10  # the image itself is plain grey
+
+
+def test_a_data_set_is_looked_at_three_times_and_images_once(toys, monkeypatch):
+    looks = []
+    load = PoseEstimator.from_bundle
+
+    def from_bundle(bundle, **options):
+        looks.append(options["looks"])
+        return load(bundle, **{**options, "looks": 1})
+
+    monkeypatch.setattr(PoseEstimator, "from_bundle", from_bundle)
+    boxes = toys.folder / "dataset" / "boxes.json"
+    assert estimate(toys, "--dataset", toys.dataset, boxes=boxes).exit_code == 0
+    assert on_images(toys).exit_code == 0
+    assert on_images(toys, "--looks", 2).exit_code == 0
+    assert looks == [3, 1, 2]
 
 
 def test_in_a_sequence_each_frame_follows_the_one_before(toys, monkeypatch):
