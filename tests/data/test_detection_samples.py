@@ -155,6 +155,7 @@ def test_nothing_is_pasted_over_objects_without_masks(drawn_bop):
     assert max(len(sample.boxes) for sample in draw(boxes, 30)) == 2
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on one core
 def test_the_same_number_gives_the_same_sample_in_any_process(make):
     stream = DetectionStream(make(degraded=1.0), 8, seed=2)
     alone = [stream[number] for number in range(8)]

@@ -32,6 +32,7 @@ def test_the_same_number_gives_the_same_sample_and_another_a_different_one(maker
     assert not torch.equal(SampleStream(maker, 10, seed=5)[3]["crop"], first["crop"])
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on one core
 def test_processes_give_what_one_gives(maker):
     stream = SampleStream(maker, 8, seed=1)
     alone = torch.stack([stream[i]["crop"] for i in range(8)])
