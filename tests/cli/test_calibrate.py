@@ -1,5 +1,7 @@
 """heatpose calibrate, as a user calls it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -15,7 +17,7 @@ from heatpose.data.bop_files import (
 from heatpose.data.images import read_image, write_image
 from heatpose.geometry.transforms import make_transform
 from heatpose.objects.mesh import write_mesh
-from heatpose.runtime.bundle import read_bundle
+from heatpose.runtime.bundle import read_bundle, write_bundle
 from heatpose.types import Detection
 
 CAMERA = np.array([[300.0, 0, 79.5], [0, 300, 59.5], [0, 0, 1]])
@@ -87,6 +89,15 @@ def test_what_a_bundle_says_is_checked_and_nothing_is_written(toys, known):
     assert result.exit_code == 0, result.output
     assert "4 of 8 poses right" in result.stdout and "calibrated on" not in result.stdout
     assert sorted(toys.folder.iterdir()) == there
+
+
+def test_a_bundle_may_know_more_objects_than_the_data_set(toys, known):
+    bundle = read_bundle(toys.bundle)
+    other = replace(bundle.objects[0], object_id=9)
+    write_bundle(toys.bundle, replace(bundle, objects=(*bundle.objects, other)))
+    result = calibrate(toys, known, "--out", toys.folder / "sure.heatpose")
+    assert result.exit_code == 0, result.output
+    assert "4 of 8 poses right" in result.stdout
 
 
 def test_mistakes_are_one_line(toys, known):

@@ -92,7 +92,9 @@ def known_poses(
     Raises:
         DataError: nothing is found in any of them.
     """
-    references = read_references(dataset, estimator.objects)
+    # A bundle may know more objects than the data set shows.
+    shown = set(estimator.objects).intersection(dataset.models_info())
+    references = read_references(dataset, shown)
     several = len({frame.scene_id for frame in frames}) > 1
     estimates: list[tuple[Frame, PoseEstimate]] = []
     right: list[bool] = []
