@@ -3,9 +3,9 @@
     python tools/average_networks.py runs/a runs/b runs/c --out runs/average
     heatpose export runs/average --out average.heatpose
 
-Each run folder needs network.safetensors, objects.json and models/. Networks that lie on one path of
-training (stages of a run that were copied aside, runs that went on from each other) have their
-minima near enough for that: what each learned of the quirks of renderings is averaged out, and
+Each run folder needs network.safetensors, objects.json and models/. Networks that lie on one path
+of training (stages of a run that were copied aside, runs that went on from each other) are near
+enough to each other for that: what each learned of the quirks of renderings is averaged out, and
 photographs are seen better (Izmailov et al., 2018, arXiv 1803.05407; for other domains than the one
 trained on: Wortsman et al., 2022, arXiv 2109.01903).
 """
