@@ -98,7 +98,7 @@ def test_in_a_sequence_each_frame_follows_the_one_before(toys, monkeypatch):
 def test_each_target_of_a_dataset_takes_its_best_box(toys):
     result = on_dataset(toys, "--no-overlays")
     assert result.exit_code == 0, result.output
-    assert result.stdout.startswith("1 poses of 2 boxes in 2 images: ")
+    assert result.stdout.startswith("1 poses of 1 boxes in 2 images: ")
     assert left_behind(toys) == ["poses.json", "results.csv"]
     [found] = read_results(toys.folder / "out" / "results.csv")
     assert (found.scene_id, found.image_id, found.object_id) == (2, 4, 7)
@@ -254,9 +254,9 @@ def test_targets_take_the_best_detections_however_unsure(toys):
     }
 
 
-def test_one_candidate_is_the_best_detection(toys):
-    result = on_dataset(toys, "--no-overlays", "--candidates", "1")
-    assert result.stdout.startswith("1 poses of 1 boxes in 2 images: ")
+def test_several_candidates_of_a_file_are_looked_into_when_asked(toys):
+    result = on_dataset(toys, "--no-overlays", "--candidates", "3")
+    assert result.stdout.startswith("1 poses of 2 boxes in 2 images: ")
 
 
 def test_any_onnx_detector_can_be_plugged_in(toys):

@@ -76,11 +76,13 @@ def estimate(
         bool, typer.Option("--known-only", help="Pass over objects that the bundle does not know.")
     ] = False,
     candidates: Annotated[
-        int,
+        int | None,
         typer.Option(
-            min=1, help="Boxes looked into for each target of a data set; one pose stays."
+            min=1,
+            help="Boxes looked into for each target of a data set; one pose stays.",
+            show_default="3 where the bundle's detector is asked, else 1",
         ),
-    ] = 3,
+    ] = None,
     looks: Annotated[
         int | None,
         typer.Option(
@@ -142,6 +144,7 @@ def estimate(
     """
     from heatpose.data.bop import BopDataset
     from heatpose.data.frames import (
+        CANDIDATES,
         frames_of_images,
         frames_of_targets,
         with_depth_of,
@@ -159,6 +162,8 @@ def estimate(
         raise OptionError("--depth and --no-depth contradict each other")
     contents = read_bundle(bundle)
     known = [one.object_id for one in contents.objects]
+    has_boxes = boxes is not None or true_boxes
+    candidates = candidates or (1 if has_boxes else CANDIDATES)
     if dataset is not None and not images and camera is None:
         data = BopDataset(dataset, split, targets)
         frames = frames_of_targets(data, boxes, known, known_only=known_only, candidates=candidates)
@@ -172,7 +177,6 @@ def estimate(
             frames = _with_depth(frames, depth, depth_scale, depth_camera, camera)
     else:
         raise typer.BadParameter("give IMAGES and --camera, or --dataset")
-    has_boxes = boxes is not None or true_boxes
     if dataset is not None and not has_boxes and threshold is None:
         threshold = TARGETS_THRESHOLD
     estimator = open_estimator(

