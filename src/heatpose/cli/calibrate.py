@@ -103,10 +103,11 @@ def _poses(
     from heatpose.evaluate.reliability import known_poses
 
     known = [one.object_id for one in bundle.objects]
-    frames = frames_of_targets(dataset, boxes, known, known_only=True, candidates=CANDIDATES)
+    has_boxes = true_boxes or boxes is not None
+    candidates = 1 if has_boxes else CANDIDATES
+    frames = frames_of_targets(dataset, boxes, known, known_only=True, candidates=candidates)
     if true_boxes:
         frames = with_true_boxes(frames, dataset)
-    has_boxes = true_boxes or boxes is not None
     estimator = open_estimator(
         bundle,
         has_boxes=has_boxes,
