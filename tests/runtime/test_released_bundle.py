@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from heatpose.cli.demo import LEAST_SCORE
+from heatpose.cli.demo import believable
 from heatpose.data.bop_files import read_scene_gt
 from heatpose.data.frames import frames_of_images
 from heatpose.evaluate.comparison import compare_poses
@@ -92,7 +92,7 @@ def test_most_poses_of_the_pictures_are_right(estimator, frames, boxes):
     truth = read_scene_gt(DEMO / "scene_gt.json")
     verdicts = []
     for frame, found in zip(frames, boxes, strict=True):
-        estimates = [e for e in estimator(frame.read(), found) if e.score >= LEAST_SCORE]
+        estimates = [e for e in estimator(frame.read(), found) if believable(e)]
         findings = compare_poses(estimates, truth[frame.image_id], estimator.objects)
         verdicts += [one.verdict for one in findings]
     n_alarms = verdicts.count("false alarm")

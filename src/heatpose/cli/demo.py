@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from heatpose.pipeline import PoseEstimator
     from heatpose.types import PoseEstimate
 
-LEAST_SCORE = 0.1  # of a pose; below, neither detector nor keypoints are sure of anything
+# Of a pose that is shown: below, it is a guess. The score stands in where nothing was calibrated.
+LEAST_PROBABILITY, LEAST_SCORE = 0.1, 0.1
 BUNDLE = "lmo.heatpose"
 
 
@@ -108,8 +109,15 @@ def _estimate(
     start = time.perf_counter()
     found = estimator(observation, frame.detections)
     total = 1000 * (time.perf_counter() - start)
-    estimates = [one for one in found if one.score >= LEAST_SCORE]
+    estimates = [one for one in found if believable(one)]
     return estimates, {name: times[0] for name, times in watch.milliseconds.items()}, total
+
+
+def believable(estimate: "PoseEstimate") -> bool:
+    """Say whether a pose is more than a guess."""
+    if estimate.probability is None:
+        return estimate.score >= LEAST_SCORE
+    return estimate.probability >= LEAST_PROBABILITY
 
 
 def _table(pictures: Sequence["PagePicture"]) -> "Table":
