@@ -42,8 +42,6 @@ ZOOMS = (0.9, 1.15)
 # Depth that is so many times as far as the poses from colour say, or as near, is in another unit.
 UNIT_RATIO = 4.0
 
-log = logging.getLogger(__name__)
-
 
 def _untimed(stage: str) -> AbstractContextManager[object]:
     return nullcontext()
@@ -388,7 +386,7 @@ def _with_depth(estimate: PoseEstimate, fit: DepthFit | None) -> PoseEstimate:
 def _doubt_unit(ratio: float | None) -> None:
     """Warn where depth is so far from what poses say that its unit must be another."""
     if ratio is not None and not 1 / UNIT_RATIO < ratio < UNIT_RATIO:
-        log.warning(
+        LOG.warning(
             "depth is %.3g times what the poses from colour say, so it is not used: is its scale "
             "right, and is it in mm?",
             ratio,

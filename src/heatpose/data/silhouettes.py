@@ -56,7 +56,7 @@ def silhouettes(
             mask = rendering.mask(index)
             if depth is not None:
                 mask = mask & ~(depth < rendering.depth - BEHIND)
-        pixels, box = _whole_silhouette(renderer, object_id, pose, camera, whole)
+        pixels, box = whole_silhouette(renderer, object_id, pose, camera, whole)
         measured = whole if depth is None else whole & np.isfinite(depth)
         seen = int(mask.sum())
         visibility = Visibility(
@@ -71,10 +71,18 @@ def silhouettes(
     return found
 
 
-def _whole_silhouette(
+def whole_silhouette(
     renderer: Renderer, object_id: int, pose: Array, camera: Camera, mask: Mask
 ) -> tuple[int, Box | None]:
-    """Return the pixels of a silhouette and the box around it, those beyond the picture too."""
+    """Return the pixels of a silhouette and the box around it, px, those beyond the picture too.
+
+    Args:
+        renderer: knows the object.
+        object_id: the object.
+        pose: camera_from_object, (4, 4), mm.
+        camera: that sees it.
+        mask: its silhouette inside the picture as if it were alone, (h, w).
+    """
     edges = (mask[0], mask[-1], mask[:, 0], mask[:, -1])
     if mask.any() and not any(edge.any() for edge in edges):
         return int(mask.sum()), box_of_mask(mask)

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heatpose.data.bop_files import GroundTruth, Visibility
+from heatpose.data.silhouettes import whole_silhouette
 from heatpose.geometry.arrays import Array, Box, Depth, Mask
 from heatpose.geometry.boxes import box_of_mask
-from heatpose.geometry.camera import Camera
 from heatpose.objects.mesh import Mesh
 from heatpose.render.raycast import Renderer
 from heatpose.render.scene import Scene
@@ -78,27 +78,11 @@ class Labeller:
             if object_id < 0:
                 continue
             mask = objects.full_masks[number]
-            pixels, box = self._whole_silhouette(object_id, pose, camera, mask)
+            pixels, box = whole_silhouette(self._renderer, object_id, pose, camera, mask)
             truth = GroundTruth(object_id, pose)
             labels.append(Label(truth, mask, surfaces.index == number, pixels, box))
         depth = _depth(surfaces, scene.world_from_cameras[view])
         return View(depth, surfaces, tuple(labels))
-
-    def _whole_silhouette(
-        self, object_id: int, pose: Array, camera: Camera, mask: Mask
-    ) -> tuple[int, Box | None]:
-        """Return the pixels of a silhouette and the box around it, on a canvas of 3 x 3 images."""
-        edges = (mask[0], mask[-1], mask[:, 0], mask[:, -1])
-        if mask.any() and not any(edge.any() for edge in edges):
-            return int(mask.sum()), box_of_mask(mask)
-        width, height = camera.width, camera.height
-        canvas = camera.warped(1.0, np.array([width, height]), 3 * width, 3 * height)
-        whole = np.isfinite(self._renderer.depth(object_id, pose, canvas))
-        box = box_of_mask(whole)
-        if box is None:
-            return 0, None
-        left, top, right, bottom = box
-        return int(whole.sum()), (left - width, top - height, right - width, bottom - height)
 
 
 def normals_to_camera(view: View, world_from_camera: Array) -> Floats:
