@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from heatpose.data.views import ViewConfig, pose_beside, random_lighting, random_pose
+from heatpose.data.views import ViewConfig, pose_beside, random_lighting, random_pose, repaint
 from heatpose.geometry.transforms import rotation_angle
+from heatpose.render.raycast import Rendering
 
 
 def test_objects_lie_inside_the_image_at_the_sizes_asked_for(rng):
@@ -69,3 +70,24 @@ def test_lights_shine_mostly_from_the_camera_side(rng):
 def test_senseless_views_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         ViewConfig(**wrong)
+
+
+def test_paint_changes_the_colour_of_whole_objects_and_nothing_else(rng):
+    instance = np.repeat(np.array([-1, 0, 1, 2], np.int16), 8).reshape(4, 8)
+    brown = np.where(instance[..., None] >= 0, np.float32([0.5, 0.4, 0.3]), np.float32(0))
+    plain = np.ones((4, 8), np.float32)
+    normals = np.zeros((4, 8, 3), np.float32)
+    before = Rendering(plain, instance, normals, normals, brown, ())
+    vivid = []
+    for _ in range(50):
+        after = repaint(rng, before)
+        assert after.instance is before.instance and after.depth is before.depth
+        assert (after.albedo[0] == 0).all()  # no object, no colour
+        assert all((np.ptp(row, axis=0) == 0).all() for row in after.albedo)
+        assert after.albedo.min() >= 0 and after.albedo.max() <= 1
+        vivid.append(np.ptp(after.albedo[1:, 0], axis=1))
+    vivid = np.array(vivid)
+    assert (brown[1:] == np.float32([0.5, 0.4, 0.3])).all()  # the rendering given is left as it was
+    assert 0.1 < np.isclose(vivid, 0.2).mean() < 0.5  # some objects keep their colour
+    assert np.ptp(vivid, axis=1).max() > 0.2  # each object has its own
+    assert vivid.max() > 0.4

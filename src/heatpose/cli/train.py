@@ -53,6 +53,12 @@ def keypoints(
             min=0, max=1, help="Share of views with another object in front; needs several objects."
         ),
     ] = 0.0,
+    harsh: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Share of samples with light and colours beyond rendering."
+        ),
+    ] = 0.0,
     scenes: Annotated[
         list[Path] | None,
         typer.Option(help="BOP data set to cut samples from; several times."),
@@ -110,6 +116,7 @@ def keypoints(
             devices=devices,
             sample=SampleConfig(
                 crop_size=crop_size,
+                harsh=harsh,
                 roll=radians(scenes_roll),
                 views=ViewConfig(upright=upright, hidden=hidden),
                 depth=None if depth == "none" else measured,

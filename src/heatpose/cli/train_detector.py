@@ -46,6 +46,12 @@ def detector(
     collage: Annotated[
         float, typer.Option(help="Share of pictures that are objects pasted onto a background.")
     ] = 0.3,
+    harsh: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Share of samples with light and colours beyond rendering."
+        ),
+    ] = 0.0,
     epoch_samples: Annotated[int, typer.Option(help="Samples between two checkpoints.")] = 4096,
     workers: Annotated[int, typer.Option(help="Processes that make samples.")] = 2,
     devices: Annotated[
@@ -79,7 +85,7 @@ def detector(
             devices=devices,
             image_size=image_size,
             sample=DetectionSampleConfig(
-                image_size=image_size, scale=scale, mosaic=mosaic, collage=collage
+                image_size=image_size, scale=scale, mosaic=mosaic, collage=collage, harsh=harsh
             ),
         )
     datasets = open_datasets(dataset, split)

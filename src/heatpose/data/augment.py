@@ -11,9 +11,21 @@ from heatpose.data.backgrounds import Backgrounds
 from heatpose.geometry.arrays import Array, Image, Mask
 
 
-def degrade(rng: np.random.Generator, image: Image) -> Image:
-    """Apply what happens on the way from scene to file, in its order, each part by chance."""
+def degrade(rng: np.random.Generator, image: Image, harsh: float = 0.0) -> Image:
+    """Apply what happens on the way from scene to file, in its order, each part by chance.
+
+    Args:
+        rng: random numbers.
+        image: to degrade.
+        harsh: share of images that also get light, colours and edges that renderings never have.
+    """
+    exaggerated = harsh > 0 and rng.random() < harsh
+    if exaggerated:
+        image = change_light(rng, image)
     image = blur(rng, image)
+    if exaggerated:
+        image = sharpen(rng, image)
+        image = exaggerate_colour(rng, image)
     image = change_colour(rng, image)
     image = add_noise(rng, image)
     return compress(rng, image)
@@ -50,6 +62,54 @@ def change_colour(rng: np.random.Generator, image: Image) -> Image:
         hsv[..., 0] = turned % 180
         changed = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
     return np.asarray(changed, np.uint8)
+
+
+def change_light(rng: np.random.Generator, image: Image) -> Image:
+    """Let light fall off across the picture, and now and then a shadow with soft edges on it."""
+    height, width = image.shape[:2]
+    gain = np.ones((height, width), np.float32)
+    if rng.random() < 0.6:
+        coarse = rng.uniform(0.45, 1.6, (int(rng.integers(2, 5)), int(rng.integers(2, 5))))
+        smooth = cv2.resize(
+            coarse.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC
+        )
+        gain *= np.clip(smooth, 0.3, 2.0)
+    if rng.random() < 0.4:
+        shadow = np.zeros((height, width), np.float32)
+        centre = rng.uniform(0, 1, 2) * [width, height]
+        outline = random_outline(rng, centre, rng.uniform(0.15, 0.8, 2) * min(height, width))
+        cv2.fillPoly(shadow, [outline.astype(np.int32)], (1.0,))
+        soft = cv2.GaussianBlur(shadow, (0, 0), float(rng.uniform(0.5, 6)))
+        gain *= 1 - rng.uniform(0.2, 0.7) * soft
+    return np.asarray(np.clip(image * gain[..., None], 0, 255), np.uint8)
+
+
+def sharpen(rng: np.random.Generator, image: Image) -> Image:
+    """Sharpen as cameras do inside, up to far too much."""
+    if rng.random() < 0.4:
+        return image
+    smooth = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.7, 2.0))).astype(np.float32)
+    amount = rng.uniform(0.3, 1.5) if rng.random() < 0.7 else rng.uniform(1.5, 5)
+    return np.asarray(np.clip(image + amount * (image - smooth), 0, 255), np.uint8)
+
+
+def exaggerate_colour(rng: np.random.Generator, image: Image) -> Image:
+    """Change contrast, brightness, saturation and each channel far beyond what cameras do.
+
+    After CosyPose (Labbe et al., ECCV 2020, section 4), where it gains more than anything else.
+    """
+    colours = image.astype(np.float32) / 255
+    if rng.random() < 0.6:
+        grey = colours.mean(axis=2, keepdims=True)
+        colours = grey + (colours - grey) * rng.uniform(0, 3)
+    if rng.random() < 0.3:
+        middle = colours.mean()
+        colours = middle + (colours - middle) * np.exp(rng.uniform(np.log(0.25), np.log(4)))
+    if rng.random() < 0.4:
+        colours = colours * np.exp(rng.uniform(np.log(0.3), np.log(3)))
+    if rng.random() < 0.4:
+        colours = colours * rng.uniform(0.6, 1.4, 3) + rng.uniform(-0.1, 0.1, 3)
+    return np.asarray(np.clip(colours, 0, 1) * 255, np.uint8)
 
 
 def add_noise(rng: np.random.Generator, image: Image) -> Image:

@@ -42,6 +42,7 @@ class DetectionSampleConfig:
     pasted: float = 0.4  # of scenes: with objects pasted into them
     covered: float = 0.4  # with pieces of background over objects
     degraded: float = 0.9  # with blur, colour, noise and compression
+    harsh: float = 0.0  # of those: with light, colours and edges that renderings never have
     # Mirrored. Off: left and right of an object can be told apart, and poses need to.
     flip: float = 0.0
     turn: float = float(np.pi)  # of pasted objects, at most, radians
@@ -55,7 +56,16 @@ class DetectionSampleConfig:
     def __post_init__(self) -> None:
         if not 0 < self.scale[0] <= self.scale[1]:
             raise ValueError(f"scale must be positive and rising, got {self.scale}")
-        for name in ("mosaic", "empty", "collage", "pasted", "covered", "degraded", "flip"):
+        for name in (
+            "mosaic",
+            "empty",
+            "collage",
+            "pasted",
+            "covered",
+            "degraded",
+            "harsh",
+            "flip",
+        ):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a share in [0, 1], got {getattr(self, name)}")
         for name in ("image_size", "most_pasted", "max_objects", "memory"):
@@ -126,7 +136,9 @@ class DetectionSet:
                 cover(rng, canvas, self.backgrounds, config.image_size * rng.uniform(0.04, 0.25))
         limits = Limits(config.min_visible, config.min_left, config.min_side)
         labels = canvas.labels(limits)  # greys out, so it comes before noise and blur
-        image = degrade(rng, canvas.image) if rng.random() < config.degraded else canvas.image
+        image = canvas.image
+        if rng.random() < config.degraded:
+            image = degrade(rng, image, config.harsh)
         sample = _as_sample(image, labels, config.max_objects)
         return _mirrored(sample) if rng.random() < config.flip else sample
 

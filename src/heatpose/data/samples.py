@@ -26,6 +26,7 @@ from heatpose.data.views import (
     pose_in_front,
     random_lighting,
     random_pose,
+    repaint,
 )
 from heatpose.geometry.arrays import Array, Box, Depth, Image
 from heatpose.geometry.boxes import box_of_mask
@@ -49,6 +50,7 @@ class SampleConfig:
     box_edge: float = 0.05  # spread of each edge of the box over the longer side
     box_cut: float = 0.25  # share of boxes that miss a part at one side, up to a third
     cut_outs: float = 0.3  # share of samples that are partly covered by pieces of background
+    harsh: float = 0.0  # share with light, colours and edges that renderings never have
     roll: float = float(np.pi)  # largest turn of the camera in samples cut from scenes, radians
     views: ViewConfig = field(default_factory=ViewConfig)
     depth: DepthConfig | None = None  # how depth is made, where there is to be any
@@ -96,7 +98,7 @@ class SampleMaker:
         others = self._surroundings(rng, index, pose, camera)
         picture, rendering = self._picture(rng, index, pose, others, camera)
         depth = self._depth(rng, picture, rendering, camera, [(index, pose), *others])
-        picture = degrade(rng, picture)
+        picture = degrade(rng, picture, config.harsh)
         scale = len(rendering.depth) // camera.height
         visible = rendering.mask(0)[::scale, ::scale]
         box = box_of_mask(visible) or (0.0, 0.0, float(camera.width), float(camera.height))
@@ -172,6 +174,8 @@ class SampleMaker:
         side = scale * camera.width
         fine = camera.warped(scale, np.full(2, (scale - 1) / 2), side, side)
         rendering = self._render([(index, pose), *others], fine)
+        if self.config.harsh > 0 and rng.random() < self.config.harsh:
+            rendering = repaint(rng, rendering)
         picture = self.backgrounds.draw(rng, side, side)
         seen = rendering.instance >= 0
         picture[seen] = shade(rendering, fine, random_lighting(rng))[seen]

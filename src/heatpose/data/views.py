@@ -1,6 +1,6 @@
 """Random views of objects: where they are, how they are lit, what stands around them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -8,6 +8,7 @@ from heatpose.geometry.arrays import Array
 from heatpose.geometry.camera import Camera
 from heatpose.geometry.rotations import matrix_from_vector, random_rotation
 from heatpose.geometry.transforms import make_transform
+from heatpose.render.raycast import Rendering
 from heatpose.render.shading import Lighting
 
 
@@ -121,3 +122,21 @@ def random_lighting(rng: np.random.Generator) -> Lighting:
         specular=float(rng.uniform(0, 0.6) if rng.random() < 0.5 else 0.0),
         shininess=float(np.exp(rng.uniform(np.log(4), np.log(60)))),
     )
+
+
+def repaint(rng: np.random.Generator, rendering: Rendering) -> Rendering:
+    """Change the colours of most objects, each in its own way: those of CAD files are never right.
+
+    Returns:
+        The rendering with other albedos; what is brown or pale in a file may be red or vivid.
+    """
+    albedo = rendering.albedo.copy()
+    for index in range(int(rendering.instance.max(initial=-1)) + 1):
+        if rng.random() < 0.3:
+            continue
+        seen = rendering.instance == index
+        colours = albedo[seen] * rng.uniform(0.6, 1.5) * rng.uniform(0.85, 1.15, 3)
+        grey = colours.mean(axis=1, keepdims=True)
+        colours = grey + (colours - grey) * np.exp(rng.uniform(np.log(0.6), np.log(3)))
+        albedo[seen] = np.clip(colours, 0, 1) ** rng.uniform(0.7, 1.4)
+    return replace(rendering, albedo=albedo)
