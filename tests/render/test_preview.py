@@ -10,7 +10,15 @@ from heatpose.geometry.transforms import make_transform
 from heatpose.render.occlusion import Occluders, coarse_triangles, frames
 from heatpose.render.preview import PreviewEngine
 from heatpose.render.raycast import Renderer
-from heatpose.render.scene import AreaLight, Environment, Instance, Material, Panel, Scene
+from heatpose.render.scene import (
+    AreaLight,
+    Environment,
+    Instance,
+    Material,
+    Panel,
+    Scene,
+    albedo_of,
+)
 from heatpose.render.skylight import Skylight, split_sun
 from heatpose.render.surfaces import linear, see
 
@@ -194,6 +202,19 @@ def test_metal_shows_the_sky_and_its_own_colour(table_scene):
     panel = replace(table_scene.panels[0], material=mirror)
     image = PreviewEngine({})(replace(table_scene, panels=(panel,)), 0)
     assert image[30, 40] == pytest.approx([1.0, 0.5, 0.2], rel=0.1)
+
+
+def test_saturation_moves_colours_away_from_grey_and_keeps_their_mean():
+    colours = np.float32([[0.5, 0.4, 0.3], [0.2, 0.2, 0.2]])
+    plain = np.ones((2, 3), np.float32)
+
+    def painted(saturation):
+        return albedo_of(colours, plain, np.float32([saturation]))
+
+    assert (painted(1.0) == colours).all()
+    np.testing.assert_allclose(painted(2.0), [[0.6, 0.4, 0.2], [0.2, 0.2, 0.2]], atol=1e-6)
+    np.testing.assert_allclose(painted(0.0), [[0.4] * 3, [0.2] * 3], atol=1e-6)
+    assert painted(9.0).min() >= 0 and painted(9.0).max() <= 1
 
 
 def test_light_is_additive_and_scales(table_scene, cube_mesh):

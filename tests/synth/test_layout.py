@@ -52,6 +52,18 @@ def test_the_same_seed_gives_the_same_scene(scene_of):
         assert np.array_equal(a.radiance, b.radiance)
 
 
+def test_objects_are_as_vivid_as_was_asked_for(scene_of):
+    plain = [one.material.saturation for one in scene_of(4).instances]
+    vivid = [
+        one.material.saturation
+        for seed in range(8)
+        for one in scene_of(seed, saturations=(0.5, 2.0)).instances
+    ]
+    assert set(plain) == {1.0}
+    assert 0.5 <= min(vivid) < 0.8 and 1.4 < max(vivid) <= 2.0
+    assert np.mean(np.log(vivid)) == pytest.approx(0, abs=0.25)  # as often paler as more vivid
+
+
 def test_counts_are_what_was_asked_for(scene_of):
     for seed in range(5):
         scene = scene_of(seed, objects=(3, 3), distractors=(2, 2), views=(4, 4), bins=0.0)

@@ -28,6 +28,10 @@ def synth(
     instances: Annotated[
         tuple[int, int], typer.Option(help="Objects in a scene, fewest and most.")
     ] = (4, 12),
+    saturations: Annotated[
+        tuple[float, float],
+        typer.Option(help="Factor on the colours of objects, least and most; CAD is often pale."),
+    ] = (1.0, 1.0),
     standing: Annotated[
         float,
         typer.Option(help="Share of the scenes on a table in which objects stand with z up."),
@@ -96,6 +100,7 @@ def synth(
                 views=(views, views),
                 objects=instances,
                 standing=standing,
+                saturations=saturations,
                 sizes=sizes,
             ),
         )

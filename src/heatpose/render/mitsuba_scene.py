@@ -18,7 +18,15 @@ from heatpose.geometry.camera import Camera
 from heatpose.geometry.transforms import transform_points
 from heatpose.objects.mesh import Mesh
 from heatpose.render.raycast import GREY
-from heatpose.render.scene import AreaLight, Environment, Instance, Material, Panel, Scene
+from heatpose.render.scene import (
+    AreaLight,
+    Environment,
+    Instance,
+    Material,
+    Panel,
+    Scene,
+    albedo_of,
+)
 
 Floats = NDArray[np.float32]
 Surface: TypeAlias = tuple[Mesh, Array, Material]  # with world_from_object, (4, 4), mm
@@ -138,9 +146,11 @@ _DARK = AreaLight(np.eye(4), 1e-4, 1e-4, np.zeros(3))
 
 def _shape(mi: Any, mesh: Mesh, world_from_object: Array, material: Material) -> Any:
     """Build a mesh where it stands, with its own material."""
+    tint = np.array(material.tint, np.float32)
+    saturation = np.array([material.saturation], np.float32)
     if mesh.texture is not None:
         # mitsuba has the first row of a texture at v = 0.
-        albedo = np.clip(linear(mesh.texture) * np.array(material.tint, np.float32), 0, 1)[::-1]
+        albedo = np.clip(albedo_of(linear(mesh.texture), tint, saturation), 0, 1)[::-1]
         colour = {"type": "bitmap", "bitmap": mi.Bitmap(np.ascontiguousarray(albedo)), "raw": True}
     else:
         colour = {"type": "mesh_attribute", "name": "vertex_color"}
@@ -148,7 +158,7 @@ def _shape(mi: Any, mesh: Mesh, world_from_object: Array, material: Material) ->
     if mesh.texture is None:
         grey = np.full((len(mesh.vertices), 3), round(GREY * 255), np.uint8)
         colours = linear(grey if mesh.colours is None else mesh.colours)
-        albedo = np.clip(colours * np.array(material.tint, np.float32), 0, 1)
+        albedo = np.clip(albedo_of(colours, tint, saturation), 0, 1)
         shape.add_attribute("vertex_color", 3, albedo.ravel())
     return shape
 

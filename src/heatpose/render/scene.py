@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from heatpose.geometry.arrays import Array, Image
 from heatpose.geometry.camera import Camera
 
+Floats = NDArray[np.float32]
+
 
 @dataclass(frozen=True, eq=False)
 class Material:
@@ -23,6 +25,20 @@ class Material:
     specular: float = 0.5
     clearcoat: float = 0.0
     tint: tuple[float, float, float] = (1.0, 1.0, 1.0)  # multiplies the surface's own colour
+    saturation: float = 1.0  # factor on that of the surface's own colour; those of CAD are pale
+
+
+def albedo_of(colours: Floats, tint: Floats, saturation: Floats) -> Floats:
+    """Return what colours (..., 3), linear RGB, become with a material's tint and saturation.
+
+    Args:
+        colours: of the surface itself.
+        tint: (..., 3).
+        saturation: (..., 1).
+    """
+    grey = colours.mean(axis=-1, keepdims=True)
+    albedo: Floats = np.clip(colours * saturation + grey * (1 - saturation), 0, 1) * tint
+    return albedo
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from heatpose.geometry.arrays import Array, Image, Mask
 from heatpose.geometry.camera import Camera
 from heatpose.geometry.transforms import invert, transform_points
 from heatpose.render.raycast import Rendering
-from heatpose.render.scene import AreaLight, Panel, Scene
+from heatpose.render.scene import AreaLight, Panel, Scene, albedo_of
 from heatpose.render.skylight import look_up
 
 Floats = NDArray[np.float32]
@@ -34,10 +34,14 @@ def see(scene: Scene, view: int, rendering: Rendering) -> Surfaces:
     turn = world_from_camera[:3, :3].T.astype(np.float32)
     depth = np.where(rendering.instance >= 0, rendering.depth, np.float32(np.inf))
     index, normals = rendering.instance.copy(), rendering.normals @ turn
-    tints = np.array([one.material.tint for one in scene.instances], np.float32).reshape(-1, 3)
+    materials = [one.material for one in scene.instances]
+    tints = np.array([one.tint for one in materials], np.float32).reshape(-1, 3)
+    saturations = np.array([one.saturation for one in materials], np.float32)[:, None]
     albedo = np.zeros_like(normals)
     objects = index >= 0
-    albedo[objects] = linear(rendering.albedo[objects]) * tints[index[objects]]
+    which = index[objects]
+    colours = linear(rendering.albedo[objects])
+    albedo[objects] = albedo_of(colours, tints[which], saturations[which])
     flats: list[Panel | AreaLight] = [*scene.panels, *scene.lights]
     for number, flat in enumerate(flats, len(scene.instances)):
         flat_from_camera = invert(_pose(flat)) @ world_from_camera

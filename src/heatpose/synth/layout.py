@@ -1,7 +1,7 @@
 """Random scenes: which objects, where they come to lie, on what, in what light, seen from where."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from heatpose.geometry.camera import Camera
 from heatpose.geometry.rotations import matrix_from_vector
 from heatpose.geometry.transforms import make_transform, transform_points
 from heatpose.objects.mesh import Mesh
-from heatpose.render.scene import Instance, Scene
+from heatpose.render.scene import Instance, Material, Scene
 from heatpose.synth.physics import Ground, PhysicsConfig, settle
 from heatpose.synth.room import random_lights, random_panels
 from heatpose.synth.scenery import Scenery, random_material
@@ -31,16 +31,17 @@ class SceneConfig:
     bins: float = 0.15  # share of scenes in a bin, not on a table
     standing: float = 0.5  # share of the scenes on a table in which objects stand with z up
     sizes: tuple[float, float] = (40.0, 200.0)  # diameter of an object in the image, px
+    saturations: tuple[float, float] = (1.0, 1.0)  # factor on the colours of objects
     elevations: tuple[float, float] = (0.17, 1.48)  # of cameras, rad
     roll: float = 0.1  # standard deviation, rad
     physics: PhysicsConfig = field(default_factory=PhysicsConfig)
 
     def __post_init__(self) -> None:
-        for name in ("views", "objects", "distractors", "sizes", "elevations"):
+        for name in ("views", "objects", "distractors", "sizes", "saturations", "elevations"):
             low, high = getattr(self, name)
             if not 0 <= low <= high:
                 raise ValueError(f"{name} must be 0 <= low <= high, got {low}, {high}")
-        for name in ("views", "sizes"):
+        for name in ("views", "sizes", "saturations"):
             if getattr(self, name)[0] <= 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         if self.elevations[1] > np.pi / 2:
@@ -76,7 +77,7 @@ def random_scene(
     upright = [standing and i >= 0 for i in ids]
     poses = settle(rng, solids, ids, ground, config.physics, upright)
     instances = tuple(
-        Instance(object_id, pose, random_material(rng))
+        Instance(object_id, pose, _material(rng, config))
         for object_id, pose in zip(ids, poses, strict=True)
         if pose is not None
     )
@@ -91,6 +92,15 @@ def random_scene(
         camera=config.camera,
         world_from_cameras=tuple(cameras),
     )
+
+
+def _material(rng: np.random.Generator, config: SceneConfig) -> Material:
+    """Draw what an object is made of."""
+    material = random_material(rng)
+    low, high = config.saturations
+    if low == high == 1:
+        return material
+    return replace(material, saturation=float(np.exp(rng.uniform(np.log(low), np.log(high)))))
 
 
 def _choose(
