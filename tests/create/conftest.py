@@ -78,8 +78,15 @@ class StandIns:
     def export_run(self, run, out, *, detector):
         self.call("export")
         assert (run.name, detector.name) == ("keypoints", "detector")
-        out.write_bytes(b"bundle")
+        out.write_bytes(b"trained")
         return type("Report", (), {"exact": "0.01 px"})
+
+    def calibrate_bundle(self, trained, out, dataset):
+        self.call("calibration")
+        assert (trained.name, trained.read_bytes()) == (out.name, b"trained")
+        assert dataset.name == "unseen"
+        out.write_bytes(b"bundle")
+        return "expected calibration error 0.050"
 
     def evaluate_bundle(self, bundle, dataset, pictures):
         self.call("evaluation")
@@ -98,6 +105,7 @@ def stand_ins(monkeypatch):
         "train_pose_network",
         "train_finder",
         "export_run",
+        "calibrate_bundle",
         "evaluate_bundle",
     ):
         monkeypatch.setattr(run, name, getattr(made, name))

@@ -7,7 +7,7 @@ from heatpose.create.run import create
 from heatpose.errors import DataError, OptionError
 
 CALLS = ["measure", "raycast", "pathtrace", "unseen", "keypoints", "detector"]
-CALLS += ["export", "evaluation"]
+CALLS += ["export", "calibration", "evaluation"]
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_all_steps_run_once_and_a_report_stands_beside_the_bundle(
     assert "ADD(-S) within 0.1 diameters 0.600" in made.summary
     assert page.count("<img") == 1 + 2 + 2
     for number, title in enumerate(STEPS.values(), start=1):
-        assert f"step {number} of 7: {title}" in caplog.text
+        assert f"step {number} of 8: {title}" in caplog.text
 
 
 @pytest.mark.parametrize("place", CALLS[1:])
@@ -46,7 +46,7 @@ def test_stopped_anywhere_the_same_command_does_only_what_is_missing(
     assert stand_ins.calls == CALLS[first:]
 
 
-def test_what_is_done_is_not_done_again_but_a_bundle_that_is_gone_is_exported_again(
+def test_what_is_done_is_not_done_again_but_a_bundle_that_is_gone_is_written_again(
     stand_ins, meshes, out, config
 ):
     create(meshes, out, config)
@@ -55,7 +55,7 @@ def test_what_is_done_is_not_done_again_but_a_bundle_that_is_gone_is_exported_ag
     assert stand_ins.calls == []
     out.unlink()
     create(meshes, out, config)
-    assert stand_ins.calls == ["export"]
+    assert stand_ins.calls == ["calibration"]
 
 
 def test_the_time_of_an_interrupted_step_counts(stand_ins, meshes, out, config):

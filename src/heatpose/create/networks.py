@@ -20,6 +20,8 @@ from heatpose.train.start import make_maker, make_network
 FROM_SCENES = 0.4  # of the keypoint samples; the others are rendered on the fly, no two alike
 LARGEST_FRAME = 640  # px, that the detector looks at
 ZOOM = (0.6, 1.7)  # of objects in training against those in the frames; centred at about 1
+HIDDEN = 0.5  # of the keypoint samples, where several objects can stand in each other's way
+HARSH = 0.5  # of the samples of both networks
 EPOCHS = 12  # of a run, about: after each there is something to go on from
 
 
@@ -32,14 +34,14 @@ def train_pose_network(
     epochs: int = EPOCHS,
 ) -> None:
     """Train the keypoint network, or go on with it."""
-    views = ViewConfig(camera=config.camera)
+    views = ViewConfig(camera=config.camera, hidden=HIDDEN if len(models) > 1 else 0.0)
     training = TrainConfig(
         samples=samples,
         samples_per_epoch=_per_epoch(samples, config.keypoint_batch, epochs),
         batch_size=config.keypoint_batch,
         seed=config.seed,
         workers=config.workers,
-        sample=SampleConfig(crop_size=config.crop_side, views=views),
+        sample=SampleConfig(crop_size=config.crop_side, harsh=HARSH, views=views),
     )
     maker = make_maker(
         list(models), config.backgrounds, training.sample, scenes, FROM_SCENES if scenes else 0.0
@@ -71,7 +73,9 @@ def train_finder(
         workers=config.workers,
         image_size=config.image_side,
         sample=DetectionSampleConfig(
-            image_size=config.image_side, scale=(ZOOM[0] * zoom, ZOOM[1] * zoom)
+            image_size=config.image_side,
+            scale=(ZOOM[0] * zoom, ZOOM[1] * zoom),
+            harsh=HARSH,
         ),
     )
     source = DetectionSet(

@@ -16,10 +16,11 @@ from heatpose.model.yolov10 import YoloSize
 STEPS = {
     "inspect": "look at the meshes",
     "scenes": "draw training scenes",
-    "unseen": "draw scenes for the evaluation",
+    "unseen": "draw scenes for calibration and evaluation",
     "keypoints": "train the keypoint network",
     "detector": "train the detector",
     "export": "export the bundle",
+    "calibration": "learn how likely poses are right",
     "evaluation": "evaluate on the unseen scenes",
 }
 # Of the time that the four steps share which can be made longer or shorter.
@@ -110,7 +111,8 @@ def make_plan(config: CreateConfig, speeds: Speeds, n_objects: int) -> Plan:
     fixed = dict.fromkeys(STEPS, speeds.fixed)
     fixed["inspect"], fixed["export"] = 5.0, 3 * speeds.fixed
     slowest = max(speeds.raycast, speeds.pathtraced or 0.0)
-    fixed["evaluation"] += UNSEEN_IMAGES[1] * speeds.estimate
+    for step in ("calibration", "evaluation"):
+        fixed[step] += UNSEEN_IMAGES[1] * speeds.estimate
     left = max(60 * config.minutes - sum(fixed.values()), 0.0)
     share = {name: part * left for name, part in SHARES.items()}
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from heatpose.create.calibration import calibrate_bundle
 from heatpose.create.evaluation import evaluate_bundle
 from heatpose.create.measure import measure_speeds
 from heatpose.create.meshes import Part, as_record, look_at, read_written, write_models
@@ -136,11 +137,12 @@ class _Creation:
             "keypoints": self.keypoints,
             "detector": self.detector,
             "export": self.export,
+            "calibration": self.calibration,
             "evaluation": self.evaluation,
         }
         for number, (step, title) in enumerate(STEPS.items(), start=1):
             head = f"step {number} of {len(STEPS)}: {title}"
-            if self.folder.is_done(step) and (step != "export" or self.out.exists()):
+            if self.folder.is_done(step) and (step != "calibration" or self.out.exists()):
                 LOG.info("%s, done before", head)
                 continue
             LOG.info("%s, about %s", head, duration(self.plan.seconds[step]))
@@ -201,10 +203,17 @@ class _Creation:
         return {"made": f"{samples} samples"}
 
     def export(self) -> dict[str, Any]:
-        """Put both networks into the bundle."""
-        report = export_run(self.place / "keypoints", self.out, detector=self.place / "detector")
-        size = self.out.stat().st_size / 1e6
+        """Put both networks into a bundle."""
+        trained = self._trained
+        trained.parent.mkdir(exist_ok=True)
+        report = export_run(self.place / "keypoints", trained, detector=self.place / "detector")
+        size = trained.stat().st_size / 1e6
         return {"made": f"{size:.0f} MB, keypoints as trained to {report.exact}"}
+
+    def calibration(self) -> dict[str, Any]:
+        """Let the bundle learn how likely its poses are right, and write it where it was asked."""
+        dataset = open_scenes(self.place / "unseen")
+        return {"made": calibrate_bundle(self._trained, self.out, dataset)}
 
     def evaluation(self) -> dict[str, Any]:
         """Estimate poses in the unseen scenes."""
@@ -228,6 +237,11 @@ class _Creation:
     @property
     def _models(self) -> Path:
         return self.place / "models"
+
+    @property
+    def _trained(self) -> Path:
+        """The bundle before its calibration, of the same name."""
+        return self.place / "trained" / self.out.name
 
     def _counts(self) -> dict[EngineName, int]:
         counts: dict[EngineName, int] = {
