@@ -4,7 +4,6 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +12,23 @@ from numpy.typing import NDArray
 
 from heatpose.data.boxes import without_doubles
 from heatpose.data.crops import crop_around
-from heatpose.data.depth_crops import crop_depth_around, network_depth
+from heatpose.data.depth_crops import network_depths
 from heatpose.data.images import undistort, undistort_box
+from heatpose.data.looks import MOST_LOOKS, further_looks
 from heatpose.errors import UnknownObjectError
-from heatpose.geometry.arrays import Array, Depth, Image
+from heatpose.geometry.arrays import Depth, Image
 from heatpose.geometry.camera import Camera
 from heatpose.model.heatmaps import SIGMA, Keypoints, decode, keypoints_in_crop
 from heatpose.objects.catalogue import ObjectModel
 from heatpose.render.raycast import Renderer
 from heatpose.runtime.bundle import Bundle, read_bundle
-from heatpose.runtime.detector import ObjectDetector
+from heatpose.runtime.detector import open_bundled
 from heatpose.runtime.predictor import Backend, KeypointPredictor, Precision, open_predictor
-from heatpose.solve.depth import DepthFit, PosedObject, depth_ratio, refine_with_depth
+from heatpose.solve.depth_poses import correct_with_depth
+from heatpose.solve.estimates import make_estimate
 from heatpose.solve.outline import CroppedObject, OutlineFit, refine_with_outlines
 from heatpose.solve.pnp import Correspondences, PnPSolution, join_looks, solve_pnp
-from heatpose.solve.probability import Calibration, weigh
+from heatpose.solve.probability import Calibration
 from heatpose.solve.visibility import with_visibility
 from heatpose.types import Detection, Observation, PoseEstimate
 
@@ -37,10 +38,6 @@ STAGES = ("detect", "crop", "network", "decode", "solve", "outline", "depth")
 
 # Largest reprojection error of an inlier over the side of the crop: 2.5 heatmap pixels of 64.
 MAX_ERROR = 10 / 256
-# Sides of the crops of further looks over that of the first.
-ZOOMS = (0.9, 1.15)
-# Depth that is so many times as far as the poses from colour say, or as near, is in another unit.
-UNIT_RATIO = 4.0
 
 
 def _untimed(stage: str) -> AbstractContextManager[object]:
@@ -100,8 +97,8 @@ class PoseEstimator:
         self.wants_depth = "depth" in inputs
         self.detector = detector
         self.renderer = Renderer({one.object_id: one.mesh for one in objects})
-        if not 1 <= looks <= 1 + len(ZOOMS):
-            raise ValueError(f"looks must be 1 to {1 + len(ZOOMS)}, got {looks}")
+        if not 1 <= looks <= MOST_LOOKS:
+            raise ValueError(f"looks must be 1 to {MOST_LOOKS}, got {looks}")
         self.looks = looks
         self.outline = outline
         self.depth = depth
@@ -148,15 +145,8 @@ class PoseEstimator:
             depth: let depth correct them, where observations have it.
         """
         if detector is None and bundle.detector is not None:
-            settings = bundle.detector.settings
-            detector = ObjectDetector(
-                bundle.detector.network,
-                settings.object_ids,
-                image_size=settings.image_size,
-                threshold=settings.threshold if threshold is None else threshold,
-                backend=backend,
-                threads=threads,
-                precision=precision,
+            detector = open_bundled(
+                bundle.detector, threshold, backend=backend, threads=threads, precision=precision
             )
         return cls(
             open_predictor(bundle.network, backend, threads=threads, precision=precision),
@@ -199,8 +189,7 @@ class PoseEstimator:
         with self.timed("crop"):
             detections = [_undistorted(found, observation.camera) for found in detections]
             observation = undistort(observation)
-            further = [_zoomed(one, zoom) for zoom in ZOOMS[: self.looks - 1] for one in detections]
-            looks = [*detections, *further]
+            looks = [*detections, *further_looks(detections, self.looks)]
             crops, cameras = self.crop(observation, looks)
             depth = (self.crop_depth(observation, looks),) if self.wants_depth else ()
         with self.timed("network"):
@@ -214,8 +203,20 @@ class PoseEstimator:
         with self.timed("outline"):
             fits = self.fit_outlines(detections, crops, matches, solutions, observation.camera)
         each = zip(detections, keypoints[:n], matches, solutions, fits, strict=True)
-        found = [self._estimate(*one, observation.camera) for one in each]
-        estimates = [one for one in found if one is not None]
+        estimates = [
+            make_estimate(
+                found,
+                first_look,
+                match,
+                solution,
+                fit,
+                observation.camera,
+                self.objects[found.object_id],
+                self.calibration,
+            )
+            for found, first_look, match, solution, fit in each
+            if solution is not None
+        ]
         if self.depth and observation.depth is not None:
             with self.timed("depth"):
                 estimates = self.fit_depth(estimates, observation.depth, observation.camera)
@@ -265,11 +266,8 @@ class PoseEstimator:
                 LOG.warning("the network looks at depth, but an image has none")
             self._lacked_depth = True
             return np.zeros((len(detections), 2, size, size), np.float32)
-        crops = [
-            crop_depth_around(depth, observation.camera, found.box, size, self.margin)
-            for found in detections
-        ]
-        return np.stack([network_depth(*crop) for crop in crops])
+        boxes = [found.box for found in detections]
+        return network_depths(depth, observation.camera, boxes, size, self.margin)
 
     def find_keypoints(self, heatmaps: NDArray[np.float32]) -> list[Keypoints]:
         """Read keypoints, in crop px, from the heatmaps (b, k, h, w) of each crop."""
@@ -324,87 +322,11 @@ class PoseEstimator:
 
         Score, evidence and probability stay those of the picture, by which they were learned.
         """
-        objects = [
-            PosedObject(one.object_id, one.camera_from_object, one.covariance) for one in estimates
-        ]
-        fits = refine_with_depth(objects, depth, camera, self.renderer, self.threads)
-        if not any(fits):
-            _doubt_unit(depth_ratio(objects, depth, camera, self.renderer))
-        return [_with_depth(one, fit) for one, fit in zip(estimates, fits, strict=True)]
-
-    def _estimate(
-        self,
-        found: Detection,
-        seen: Keypoints,
-        match: Correspondences,
-        solution: PnPSolution | None,
-        fit: OutlineFit | None,
-        camera: Camera,
-    ) -> PoseEstimate | None:
-        """Say what was solved in terms of the image.
-
-        The score is that of the detection, times the mean confidence of the keypoints that support
-        the pose, times their share of all keypoints.
-        """
-        if solution is None:
-            return None
-        pose, covariance = solution.camera_from_object, solution.covariance
-        if fit is not None:
-            pose, covariance = fit.camera_from_object, fit.covariance
-        model = self.objects[found.object_id]
-        confidences = np.ones(len(match.points)) if match.confidences is None else match.confidences
-        evidence = weigh(confidences, solution.inliers, fit, pose, covariance, model)
-        zoom = camera.fx / match.camera.fx
-        return PoseEstimate(
-            object_id=found.object_id,
-            camera_from_object=pose,
-            score=found.score * evidence.support,
-            covariance=covariance,
-            keypoints=_seen_by(camera, seen.pixels, match.camera),
-            inliers=solution.inliers[: len(seen.pixels)],
-            box=found.box,
-            keypoint_spreads=zoom * np.sqrt(np.einsum("kii->k", seen.covariances) / 2),
-            evidence=evidence,
-            probability=self.calibration.probability(evidence) if self.calibration else None,
-        )
+        return correct_with_depth(estimates, depth, camera, self.renderer, self.threads)
 
     def _indices(self, detections: Sequence[Detection]) -> NDArray[np.int64]:
         return np.array([self._index[found.object_id] for found in detections], np.int64)
 
 
-def _with_depth(estimate: PoseEstimate, fit: DepthFit | None) -> PoseEstimate:
-    if fit is None:
-        return estimate
-    return replace(
-        estimate,
-        camera_from_object=fit.camera_from_object,
-        covariance=fit.covariance,
-        depth_agreement=fit.agreement,
-    )
-
-
-def _doubt_unit(ratio: float | None) -> None:
-    """Warn where depth is so far from what poses say that its unit must be another."""
-    if ratio is not None and not 1 / UNIT_RATIO < ratio < UNIT_RATIO:
-        LOG.warning(
-            "depth is %.3g times what the poses from colour say, so it is not used: is its scale "
-            "right, and is it in mm?",
-            ratio,
-        )
-
-
-def _zoomed(found: Detection, zoom: float) -> Detection:
-    """Make the box larger or smaller around its middle."""
-    left, top, right, bottom = found.box
-    x, y = (left + right) / 2, (top + bottom) / 2
-    across, down = zoom * (right - left) / 2, zoom * (bottom - top) / 2
-    return Detection(found.object_id, (x - across, y - down, x + across, y + down), found.score)
-
-
 def _undistorted(found: Detection, camera: Camera) -> Detection:
     return Detection(found.object_id, undistort_box(found.box, camera), found.score)
-
-
-def _seen_by(camera: Camera, pixels: Array, crop_camera: Camera) -> Array:
-    """Move positions (k, 2) from px of a crop to px of the image it was cut from."""
-    return camera.project(crop_camera.unproject(pixels, np.ones(len(pixels))))

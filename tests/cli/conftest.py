@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from heatpose.cli import app
 from heatpose.data.bop import FrameCamera, GroundTruth, Target, write_detections
 from heatpose.data.bop_files import write_scene_camera, write_scene_gt, write_targets
 from heatpose.data.cameras import write_camera
@@ -46,6 +48,28 @@ class Toys:
     @property
     def dataset(self):
         return self.folder / "dataset"
+
+    def estimate(self, *arguments, boxes="boxes.json"):
+        """Run ``heatpose estimate`` with the bundle, into the folder ``out``."""
+        fixed = ["--bundle", self.bundle, "--out", self.folder / "out"]
+        if boxes:
+            fixed += ["--boxes", self.folder / boxes]
+        return CliRunner().invoke(app, ["estimate", *map(str, [*arguments, *fixed])])
+
+    def on_images(self, *arguments, camera="camera.json", boxes="boxes.json"):
+        camera = self.folder / camera
+        return self.estimate(self.images, "--camera", camera, *arguments, boxes=boxes)
+
+    def on_dataset(self, *arguments, boxes="dataset/boxes.json"):
+        # The toy network draws the heatmaps of the first look, whatever it sees.
+        return self.estimate("--dataset", self.dataset, "--looks", 1, *arguments, boxes=boxes)
+
+    def left_behind(self):
+        """Return all that is in the folder for results, or None where there is no folder."""
+        out = self.folder / "out"
+        if not out.exists():
+            return None
+        return sorted(p.relative_to(out).as_posix() for p in out.rglob("*"))
 
     def add_detector(self, *seen, threshold=0.25):
         """Give the bundle a detector of objects 3 and 7 that sees (class, box, score)."""

@@ -15,6 +15,8 @@ Normals are left out: in this unit they are differences of neighbouring pixels, 
 convolution finds by itself, and over as many pixels as the noise of the sensor asks for.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +73,17 @@ def crop_depth_around(
         smooth = np.abs(linear - nearest) < STEEPEST / camera.fx * nearest
         crop = np.where(smooth, linear, nearest)
     return crop, camera.warped(scale, shift, size, size)
+
+
+def network_depths(
+    depth: Depth, camera: Camera, boxes: Sequence[Box], size: int, margin: float = 1.2
+) -> NDArray[np.float32]:
+    """Cut out the depth around each box, (b, 2, s, s), as networks take it.
+
+    Args: those of `crop_depth_around`, with several boxes.
+    """
+    crops = [crop_depth_around(depth, camera, box, size, margin) for box in boxes]
+    return np.stack([network_depth(*crop) for crop in crops])
 
 
 def network_depth(crop: Depth, camera: Camera) -> NDArray[np.float32]:

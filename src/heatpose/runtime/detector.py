@@ -10,6 +10,7 @@ from heatpose.errors import DataError
 from heatpose.geometry.arrays import Image
 from heatpose.geometry.boxes import clip_box
 from heatpose.runtime.box_predictor import open_box_predictor
+from heatpose.runtime.bundle import BundledDetector
 from heatpose.runtime.predictor import Backend, Precision
 from heatpose.types import Detection, Observation
 
@@ -93,6 +94,27 @@ class ObjectDetector:
         if box[0] >= box[2] or box[1] >= box[3]:
             return None
         return Detection(self.object_ids[int(label)], box, score)
+
+
+def open_bundled(
+    bundled: BundledDetector,
+    threshold: float | None = None,
+    *,
+    backend: Backend = "openvino",
+    threads: int | None = None,
+    precision: Precision | None = None,
+) -> ObjectDetector:
+    """Make the detector of a bundle ready to run; its own threshold counts unless one is given."""
+    settings = bundled.settings
+    return ObjectDetector(
+        bundled.network,
+        settings.object_ids,
+        image_size=settings.image_size,
+        threshold=settings.threshold if threshold is None else threshold,
+        backend=backend,
+        threads=threads,
+        precision=precision,
+    )
 
 
 def fit_image(

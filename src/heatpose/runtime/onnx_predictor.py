@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from heatpose.errors import DataError, MissingExtraError
 from heatpose.geometry.arrays import Image
 from heatpose.runtime.box_predictor import as_rows, check_signature, unreadable
-from heatpose.runtime.predictor import check_inputs, no_depth
+from heatpose.runtime.predictor import checked_inputs
 
 
 class OnnxPredictor:
@@ -30,12 +30,9 @@ class OnnxPredictor:
         depth: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
         """Predict heatmaps (b, k, s / 4, s / 4) from crops (b, s, s, 3) and objects (b,)."""
-        check_inputs(crops, object_index, depth)
-        inputs: dict[str, NDArray[Any]] = {"object_index": object_index.astype(np.int64)}
-        if "crops" in self._inputs:
+        inputs = checked_inputs(self._inputs, crops, object_index, depth)
+        if "crops" in inputs:
             inputs["crops"] = _numbers(crops)
-        if "depth" in self._inputs:
-            inputs["depth"] = no_depth(crops) if depth is None else depth
         heatmaps: NDArray[np.float32] = self._session.run(["heatmaps"], inputs)[0]
         return heatmaps
 

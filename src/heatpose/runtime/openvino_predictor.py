@@ -12,7 +12,7 @@ from openvino.preprocess import InputInfo, PrePostProcessor
 from heatpose.errors import DataError
 from heatpose.geometry.arrays import Image
 from heatpose.runtime.box_predictor import as_rows, check_signature, unreadable
-from heatpose.runtime.predictor import Precision, check_inputs, no_depth
+from heatpose.runtime.predictor import Precision, checked_inputs
 
 MOST_SIZES = 8  # of pictures that a detection network is kept ready for
 MOST_STREAMS = 4  # crops at a time; on more cores each gets more threads
@@ -46,13 +46,8 @@ class OpenVinoPredictor:
         depth: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
         """Predict heatmaps (b, k, s / 4, s / 4) from crops (b, s, s, 3) and objects (b,)."""
-        check_inputs(crops, object_index, depth)
+        given = checked_inputs(self._inputs, crops, object_index, depth)
         heatmaps = np.empty((len(crops), *self._compiled.output().shape[1:]), np.float32)
-        given: dict[str, NDArray[Any]] = {"object_index": object_index.astype(np.int64)}
-        if "crops" in self._inputs:
-            given["crops"] = np.ascontiguousarray(crops)
-        if "depth" in self._inputs:
-            given["depth"] = np.ascontiguousarray(no_depth(crops) if depth is None else depth)
         for i in range(len(crops)):
             one = {name: values[i, None] for name, values in given.items()}
             self._queue.start_async(one, heatmaps[i])

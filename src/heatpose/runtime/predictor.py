@@ -5,6 +5,7 @@ caller can scale or transpose them wrongly, and gives probabilities, so that non
 what the network's numbers mean. Depth comes as `heatpose.data.depth_crops.network_depth` gives it.
 """
 
+from collections.abc import Container
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 
 from heatpose.geometry.arrays import Image
 
+Indices: TypeAlias = NDArray[np.integer]
+Floats: TypeAlias = NDArray[np.float32]
 Backend: TypeAlias = Literal["openvino", "onnxruntime"]
 Precision: TypeAlias = Literal["f32", "bf16", "f16"]
 
@@ -68,10 +71,19 @@ def open_predictor(
     raise ValueError(f"backend must be openvino or onnxruntime, got {backend!r}")
 
 
-def check_inputs(
-    crops: NDArray[Any], object_index: NDArray[Any], depth: NDArray[Any] | None = None
-) -> None:
-    """Refuse what a network would misread without a word.
+def checked_inputs(
+    names: Container[str], crops: Image, object_index: Indices, depth: Floats | None = None
+) -> dict[str, NDArray[Any]]:
+    """Return what a network takes, by name, and refuse what it would misread without a word.
+
+    Args:
+        names: of its inputs, among ``crops``, ``object_index`` and ``depth``.
+        crops: as for `KeypointPredictor`, and the next two.
+        object_index: likewise.
+        depth: likewise.
+
+    Returns:
+        Crops as bytes (b, s, s, 3), objects as int64 (b,), depth (b, 2, s, s); all contiguous.
 
     Raises:
         ValueError: the crops are not uint8 (b, s, s, 3), or there is not one object for each, or
@@ -85,8 +97,15 @@ def check_inputs(
             f"object_index must be integers ({len(crops)},), "
             f"got {object_index.dtype} {object_index.shape}"
         )
-    if depth is None:
-        return
+    if depth is not None:
+        _check_depth(depth, crops)
+    given = {"crops": crops, "object_index": object_index.astype(np.int64)}
+    if "depth" in names:
+        given["depth"] = no_depth(crops) if depth is None else depth
+    return {name: np.ascontiguousarray(one) for name, one in given.items() if name in names}
+
+
+def _check_depth(depth: Floats, crops: Image) -> None:
     expected = (len(crops), 2, *crops.shape[1:3])
     if depth.dtype != np.float32 or depth.shape != expected:
         raise ValueError(f"depth must be float32 {expected}, got {depth.dtype} {depth.shape}")

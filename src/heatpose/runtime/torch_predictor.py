@@ -6,7 +6,9 @@ from numpy.typing import NDArray
 
 from heatpose.geometry.arrays import Image
 from heatpose.model.network import KeypointNet, heatmaps_of
-from heatpose.runtime.predictor import check_inputs
+from heatpose.runtime.predictor import checked_inputs
+
+ALL_INPUTS = ("crops", "object_index", "depth")  # a network of depth alone takes the crops' size
 
 
 class TorchPredictor:
@@ -22,11 +24,10 @@ class TorchPredictor:
         depth: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
         """Predict heatmaps (b, k, s / 4, s / 4) from crops (b, s, s, 3) and objects (b,)."""
-        check_inputs(crops, object_index, depth)
+        given = checked_inputs(ALL_INPUTS, crops, object_index, depth)
         device = next(self._network.parameters()).device
-        tensor = torch.from_numpy(crops.transpose(0, 3, 1, 2).astype(np.float32)).to(device) / 255
-        index = torch.from_numpy(object_index.astype(np.int64)).to(device)
-        measured = None if depth is None else torch.from_numpy(depth).to(device)
+        bytes_, index, measured = (torch.from_numpy(given[name]).to(device) for name in ALL_INPUTS)
         with torch.inference_mode():
-            heatmaps = heatmaps_of(self._network(tensor, index, measured))
+            numbers = bytes_.permute(0, 3, 1, 2).float() / 255
+            heatmaps = heatmaps_of(self._network(numbers, index, measured))
         return np.asarray(heatmaps.float().cpu().numpy(), np.float32)

@@ -1,0 +1,64 @@
+"""Estimates of a picture, corrected by depth."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from heatpose.geometry.arrays import Depth
+from heatpose.geometry.camera import Camera
+from heatpose.render.raycast import Renderer
+from heatpose.solve.depth import DepthFit, PosedObject, depth_ratio, refine_with_depth
+from heatpose.types import PoseEstimate
+
+LOG = logging.getLogger(__name__)
+
+# Depth that is so many times as far as the poses from colour say, or as near, is in another unit.
+UNIT_RATIO = 4.0
+
+
+def correct_with_depth(
+    estimates: Sequence[PoseEstimate],
+    depth: Depth,
+    camera: Camera,
+    renderer: Renderer,
+    threads: int = 1,
+) -> list[PoseEstimate]:
+    """Correct poses by measured depth; those that depth cannot help stay.
+
+    Score, evidence and probability stay those of the picture, by which they were learned.
+
+    Args:
+        estimates: of one picture.
+        depth: (h, w), mm along z, NaN where nothing was measured.
+        camera: of picture and depth, without distortion.
+        renderer: knows the objects.
+        threads: that share them.
+    """
+    objects = [
+        PosedObject(one.object_id, one.camera_from_object, one.covariance) for one in estimates
+    ]
+    fits = refine_with_depth(objects, depth, camera, renderer, threads)
+    if not any(fits):
+        _doubt_unit(depth_ratio(objects, depth, camera, renderer))
+    return [_with_depth(one, fit) for one, fit in zip(estimates, fits, strict=True)]
+
+
+def _with_depth(estimate: PoseEstimate, fit: DepthFit | None) -> PoseEstimate:
+    if fit is None:
+        return estimate
+    return replace(
+        estimate,
+        camera_from_object=fit.camera_from_object,
+        covariance=fit.covariance,
+        depth_agreement=fit.agreement,
+    )
+
+
+def _doubt_unit(ratio: float | None) -> None:
+    """Warn where depth is so far from what poses say that its unit must be another."""
+    if ratio is not None and not 1 / UNIT_RATIO < ratio < UNIT_RATIO:
+        LOG.warning(
+            "depth is %.3g times what the poses from colour say, so it is not used: is its scale "
+            "right, and is it in mm?",
+            ratio,
+        )
