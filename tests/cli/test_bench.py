@@ -51,6 +51,16 @@ def test_the_detector_is_timed_where_no_boxes_are_given(toys):
     assert (record["n_frames"], record["poses_per_frame"]) == (2, 2)
 
 
+def test_a_single_object_a_frame_is_timed_where_that_is_asked_for(toys):
+    boxes = json.loads((toys.dataset / "boxes.json").read_text())
+    more = [{**boxes[0], "score": score} for score in (0.2, 0.9, 0.5)]
+    (toys.dataset / "boxes.json").write_text(json.dumps(more))
+    assert json.loads(bench(toys, "--json", "--single").stdout)["poses_per_frame"] == 1
+    result = bench(toys, "--single", boxes=False)
+    assert result.exit_code == 1
+    assert "--single needs --boxes" in result.stderr
+
+
 def test_without_a_detector_boxes_are_asked_for(toys):
     result = bench(toys, boxes=False)
     assert result.exit_code == 1 and "toys holds no detector" in result.stderr

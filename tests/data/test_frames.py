@@ -199,3 +199,13 @@ def test_frames_of_a_data_set_have_its_depth_where_there_is_one(dataset):
     Pillow.fromarray(np.full((15, 20), 6000, np.uint16)).save(folder / "000012.png")
     with pytest.raises(DataError, match=r"000012\.png has 20 x 15 pixels, but the colour image 40"):
         second.read()
+
+
+def test_the_best_detection_of_a_frame_is_that_of_the_highest_score(photos):
+    path = photos / "photos" / "desk.png"
+    (frame,) = frames_of_images([path], photos / "camera.json", None, {5})
+    assert frame.with_best_detection() is frame  # nothing is known of it yet
+    few = tuple(Detection(5, BOX, score) for score in (0.2, 0.9, 0.5))
+    assert replace(frame, detections=few).with_best_detection().detections == (few[1],)
+    empty = replace(frame, detections=())
+    assert empty.with_best_detection() is empty

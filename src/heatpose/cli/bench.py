@@ -13,6 +13,7 @@ from heatpose.cli.estimator import (
     ThresholdOption,
     open_estimator,
 )
+from heatpose.errors import OptionError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -43,6 +44,10 @@ def bench(
     no_depth: Annotated[
         bool, typer.Option("--no-depth", help="Leave the depth of the data set alone.")
     ] = False,
+    single: Annotated[
+        bool,
+        typer.Option("--single", help="Take one box a frame, of the highest score; with --boxes."),
+    ] = False,
     runtime: RuntimeOption = Runtime.openvino,
     threads: Annotated[int, typer.Option(min=1, help="Processor threads.")] = 2,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -61,10 +66,14 @@ def bench(
     from heatpose.evaluate.latency import measure
     from heatpose.runtime.bundle import read_bundle
 
+    if single and boxes is None:
+        raise OptionError("--single needs --boxes: a detector looks for all objects at once")
     contents = read_bundle(bundle)
     known = [one.object_id for one in contents.objects]
     data = BopDataset(dataset, split, targets)
     frames = frames_of_targets(data, boxes, known, known_only=known_only)
+    if single:
+        frames = [frame.with_best_detection() for frame in frames]
     if not no_depth:
         frames = with_depth_of(frames, data)
     estimator = open_estimator(

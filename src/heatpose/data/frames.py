@@ -37,6 +37,11 @@ class Frame:
         """Scene and image id."""
         return self.scene_id, self.image_id
 
+    def with_best_detection(self) -> "Frame":
+        """Return the frame with only the detection of the highest score, where it has any."""
+        best = max(self.detections or (), key=lambda one: one.score, default=None)
+        return self if best is None else replace(self, detections=(best,))
+
     def read(self) -> Observation:
         """Read the image, and its depth where there is any.
 
