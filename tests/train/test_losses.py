@@ -9,13 +9,13 @@ from heatpose.model.heatmaps import SIGMA, encode
 from heatpose.model.network import KeypointNet, NetworkConfig
 from heatpose.train.losses import (
     LossConfig,
-    PoseTargets,
     choose_labelling,
     decoded_offsets,
     heatmap_divergence,
     keypoint_loss,
     pose_displacement,
 )
+from heatpose.train.pose_targets import PoseTargets
 
 HEIGHT, WIDTH = 32, 40
 RADIUS = 3.5 * SIGMA

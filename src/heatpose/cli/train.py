@@ -41,6 +41,9 @@ def keypoints(
     batch_size: Annotated[int, typer.Option(help="Samples in a batch.")] = 32,
     learning_rate: Annotated[float, typer.Option(help="At the top of the schedule.")] = 1e-3,
     pose_weight: Annotated[float, typer.Option(help="Weight of the pose term in the loss.")] = 0.0,
+    monte_carlo_weight: Annotated[
+        float, typer.Option(min=0, help="Weight of the Monte Carlo pose loss of EPro-PnP.")
+    ] = 0.0,
     frozen: Annotated[
         bool, typer.Option("--frozen", help="Keep the weights of stem and first stage.")
     ] = False,
@@ -121,7 +124,7 @@ def keypoints(
                 views=ViewConfig(upright=upright, hidden=hidden),
                 depth=None if depth == "none" else measured,
             ),
-            loss=LossConfig(pose=pose_weight),
+            loss=LossConfig(pose=pose_weight, monte_carlo=monte_carlo_weight),
         )
         models = find_objects(objects, unit, n_keypoints, strategy)
         network_config = NetworkConfig(

@@ -14,7 +14,7 @@ from heatpose.geometry.transforms import transform_points
 from heatpose.model.heatmaps import STRIDE, crop_from_heatmap
 from heatpose.objects.catalogue import ObjectModel
 from heatpose.render.raycast import Rendering
-from heatpose.train.losses import PoseTargets
+from heatpose.train.pose_targets import PoseTargets
 
 LARGEST_DISAGREEMENT = 0.2  # px of the crop, between labels and rendered surface
 

@@ -11,6 +11,8 @@ from torch.nn import functional
 
 from heatpose.model.heatmaps import SIGMA, WINDOW
 from heatpose.model.network import heatmaps_of
+from heatpose.train.monte_carlo import Evidence, draw_poses, gather_evidence, surprise
+from heatpose.train.pose_targets import PoseTargets, linearise
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class LossConfig:
     heatmap: float = 1.0  # weights
     reprojection: float = 0.2
     pose: float = 0.0
+    monte_carlo: float = 0.0
     sigma: float = SIGMA  # spread of the target Gaussians, px
     reprojection_scale: float = 1.0  # where the error turns from squared to linear, px
     pose_scale: float = 0.05  # the same for the pose, in diameters
@@ -31,20 +34,6 @@ class LossConfig:
 
 
 @dataclass(frozen=True, eq=False)
-class PoseTargets:
-    """What the pose term needs besides the keypoints.
-
-    ``camera_from_object`` goes with each labelling: for labelling j it is the true transform
-    times the j-th symmetry, so that projecting ``points`` with it gives the keypoints of j.
-    """
-
-    heatmap_camera: Tensor  # (b, 3, 3), calibration matrix of the heatmap, px
-    camera_from_object: Tensor  # (b, m, 4, 4), mm; anything finite for padding labellings
-    points: Tensor  # the keypoints on the object, (b, k, 3), mm
-    diameters: Tensor  # (b,), mm
-
-
-@dataclass(frozen=True, eq=False)
 class KeypointLoss:
     """The terms of the loss, scalars without their weights, and their weighted sum."""
 
@@ -52,6 +41,8 @@ class KeypointLoss:
     heatmap: Tensor  # divergence of the heatmaps from the target, nats; 0 is perfect
     reprojection: Tensor  # Huber of the distance in px
     pose: Tensor  # Huber of the displacement in diameters; 0 where it is switched off
+    monte_carlo: Tensor  # minus the log density at the true pose, nats; 0 where it is switched off
+    left_out: Tensor  # samples that this one leaves out, for their keypoints fix no pose
     distance: Tensor  # mean distance of decoded from true keypoints, px, to watch; no gradient
 
 
@@ -60,6 +51,7 @@ def keypoint_loss(
     keypoints: Tensor,
     config: LossConfig | None = None,
     pose_targets: PoseTargets | None = None,
+    seed: int = 0,
 ) -> KeypointLoss:
     """Compare heatmaps with the labelling of the keypoints that they fit best.
 
@@ -69,7 +61,8 @@ def keypoint_loss(
             symmetries allow. NaN for keypoints outside of the map, and for whole labellings
             where a sample has fewer than m.
         config: weights and scales.
-        pose_targets: needed where the pose has a weight.
+        pose_targets: needed where a term of the pose has a weight.
+        seed: of the poses that the Monte Carlo term draws.
     """
     config = config or LossConfig()
     with torch.autocast(logits.device.type, enabled=False):
@@ -81,20 +74,28 @@ def keypoint_loss(
         truth = torch.where(valid[..., None], truth, 0.0)
 
         heatmap = _mean_of_valid(heatmap_divergence(logits, truth, config.sigma), valid)
-        offsets, masses = decoded_offsets(heatmaps_of(logits), truth, WINDOW * config.sigma)
+        heatmaps = heatmaps_of(logits)
+        offsets, masses = decoded_offsets(heatmaps, truth, WINDOW * config.sigma)
         weights = masses.detach() * valid
         distance = _length(offsets)
         reprojection = _mean_of_valid(weights * _huber(distance, config.reprojection_scale), valid)
-        pose = logits.new_zeros(())
+        pose = monte_carlo = left_out = logits.new_zeros(())
         if config.pose:
-            if pose_targets is None:
-                raise ValueError(f"pose weight is {config.pose} but there are no pose_targets")
-            pose = _pose_term(offsets, weights, chosen, pose_targets, config)
+            targets = _needed("pose", config.pose, pose_targets)
+            pose = _pose_term(offsets, weights, chosen, targets, config)
+        if config.monte_carlo:
+            targets = _needed("monte_carlo", config.monte_carlo, pose_targets)
+            covariances = decoded_covariances(heatmaps, truth, offsets, WINDOW * config.sigma)
+            evidence = gather_evidence(offsets, covariances, weights)
+            monte_carlo, left_out = _monte_carlo_term(evidence, chosen, targets, seed)
+    terms = config.heatmap * heatmap + config.reprojection * reprojection + config.pose * pose
     return KeypointLoss(
-        total=config.heatmap * heatmap + config.reprojection * reprojection + config.pose * pose,
+        total=terms + config.monte_carlo * monte_carlo,
         heatmap=heatmap,
         reprojection=reprojection,
         pose=pose,
+        monte_carlo=monte_carlo,
+        left_out=left_out,
         distance=_mean_of_valid(distance.detach(), valid),
     )
 
@@ -171,6 +172,28 @@ def decoded_offsets(heatmaps: Tensor, truth: Tensor, radius: float) -> tuple[Ten
     return sums / mass.clamp_min(1e-6)[..., None], mass
 
 
+def decoded_covariances(heatmaps: Tensor, truth: Tensor, offsets: Tensor, radius: float) -> Tensor:
+    """Return how heatmaps spread around the decoded keypoints, (b, k, 2, 2), px^2.
+
+    Args:
+        heatmaps: probabilities, (b, k, h, w).
+        truth: (b, k, 2), px, finite.
+        offsets: those of `decoded_offsets` with the same window, (b, k, 2), px.
+        radius: half the side of the window, px.
+    """
+    height, width = heatmaps.shape[2:]
+    x, weight_x = _window_axis(truth[..., 0], width, radius)
+    y, weight_y = _window_axis(truth[..., 1], height, radius)
+    x, y = x - offsets[..., :1], y - offsets[..., 1:]
+    right = weight_x[..., None] * torch.stack([torch.ones_like(x), x, x * x], dim=-1)
+    left = weight_y[..., None, :] * torch.stack([torch.ones_like(y), y, y * y], dim=-2)
+    moments = left @ (heatmaps @ right)  # (b, k, 3, 3): y to the row's power, x to the column's
+    rows = [moments[..., 0, 2], moments[..., 1, 1], moments[..., 1, 1], moments[..., 2, 0]]
+    covariances = torch.stack(rows, dim=-1) / moments[..., 0, :1].clamp_min(1e-6)
+    # The mass of a pixel is spread over the pixel, and there may be none at all.
+    return covariances.view(*offsets.shape, 2) + torch.eye(2, device=offsets.device) / 12
+
+
 def pose_displacement(
     offsets: Tensor, weights: Tensor, pose_targets: PoseTargets, camera_from_object: Tensor
 ) -> Tensor:
@@ -191,7 +214,7 @@ def pose_displacement(
     Returns:
         Mean displacement of the object's points, (b,), in diameters.
     """
-    to_points, to_pixels = _linearise(pose_targets, camera_from_object)
+    to_points, to_pixels = linearise(pose_targets, camera_from_object)
     weighted = to_pixels * weights[..., None, None]  # (b, k, 2, 6)
     normal = torch.einsum("bkri,bkrj->bij", weighted, to_pixels)
     right = torch.einsum("bkri,bkr->bi", weighted, offsets)
@@ -210,43 +233,24 @@ def _pose_term(
     pose_targets: PoseTargets,
     config: LossConfig,
 ) -> Tensor:
-    each = torch.arange(len(chosen), device=chosen.device)
-    camera_from_object = pose_targets.camera_from_object[each, chosen].float()
-    displacement = pose_displacement(offsets, weights, pose_targets, camera_from_object)
+    displacement = pose_displacement(offsets, weights, pose_targets, pose_targets.poses(chosen))
     return _huber(displacement, config.pose_scale).mean()
 
 
-def _linearise(pose_targets: PoseTargets, camera_from_object: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what a small change of the pose does to the points and to their pixels.
-
-    The change is a rotation vector about the centre of the points, rad, and a shift in
-    diameters, along the camera's axes: six numbers of like size, hardly coupled.
-
-    Returns:
-        Derivatives of the points, (b, k, 3, 6), diameters, and of their pixels, (b, k, 2, 6).
-    """
-    rotation, translation = camera_from_object[:, :3, :3], camera_from_object[:, :3, 3]
-    points = pose_targets.points.float()
-    diameters = pose_targets.diameters.float()[:, None, None]
-    rotated = points @ rotation.transpose(1, 2)  # (b, k, 3), mm
-    x, y, z = (rotated + translation[:, None]).unbind(dim=-1)
-    lever = (rotated - rotated.mean(dim=1, keepdim=True)) / diameters
-    shift = torch.eye(3, device=points.device).expand(*lever.shape[:2], 3, 3)
-    to_points = torch.cat([_cross_matrix(-lever), shift], dim=-1)
-
-    camera = pose_targets.heatmap_camera.float()
-    fx, fy, zero = camera[:, 0, 0, None] / z, camera[:, 1, 1, None] / z, torch.zeros_like(z)
-    rows = [fx, zero, -fx * x / z, zero, fy, -fy * y / z]
-    projection = torch.stack(rows, dim=-1).view(*z.shape, 2, 3)  # (b, k, 2, 3), px / mm
-    return to_points, projection @ to_points * diameters[..., None]
+def _monte_carlo_term(
+    evidence: Evidence, chosen: Tensor, pose_targets: PoseTargets, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Return the mean surprise over the samples whose pose is fixed, and how many are not."""
+    generator = torch.Generator(chosen.device).manual_seed(seed)
+    draws = draw_poses(evidence, pose_targets, pose_targets.poses(chosen), generator)
+    term = _mean_of_valid(surprise(evidence, draws), draws.fixed)
+    return term, (~draws.fixed).sum().float()
 
 
-def _cross_matrix(vectors: Tensor) -> Tensor:
-    """Return the matrices (..., 3, 3) that multiply like the cross product with (..., 3)."""
-    x, y, z = vectors.unbind(dim=-1)
-    zero = torch.zeros_like(x)
-    rows = [zero, -z, y, z, zero, -x, -y, x, zero]
-    return torch.stack(rows, dim=-1).view(*x.shape, 3, 3)
+def _needed(name: str, weight: float, pose_targets: PoseTargets | None) -> PoseTargets:
+    if pose_targets is None:
+        raise ValueError(f"{name} weight is {weight} but there are no pose_targets")
+    return pose_targets
 
 
 def _log_gaussian(centre: Tensor, size: int, sigma: float) -> Tensor:
@@ -277,5 +281,5 @@ def _huber(distance: Tensor, scale: float) -> Tensor:
 
 
 def _mean_of_valid(values: Tensor, valid: Tensor) -> Tensor:
-    """Return the mean of values (b, k) over the valid ones, 0 where there are none."""
+    """Return the mean of values (...,) over the valid ones, 0 where there are none."""
     return torch.where(valid, values, 0.0).sum() / valid.sum().clamp_min(1)

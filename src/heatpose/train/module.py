@@ -1,6 +1,7 @@
 """One training step of the keypoint network, as Lightning wants it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,9 @@ class KeypointTraining(Training[KeypointNet, TrainConfig]):
         for part in self._frozen_parts():
             part.eval()
 
-    def loss(self, network: KeypointNet, batch: Batch) -> tuple[KeypointLoss, Tensor]:
+    def loss(
+        self, network: KeypointNet, batch: Batch, seed: int = 0
+    ) -> tuple[KeypointLoss, Tensor]:
         """Return the loss of a batch and the logits (b, k, h, w) that it came from."""
         crops = batch["crop"].permute(0, 3, 1, 2).float() / 255  # channels last as they come
         keypoints, pose_targets = self.labels(
@@ -59,13 +62,14 @@ class KeypointTraining(Training[KeypointNet, TrainConfig]):
             crops.shape[-1],
         )
         logits = network(crops, batch["object_index"], batch.get("depth"))
-        return keypoint_loss(logits, keypoints, self.config.loss, pose_targets), logits
+        return keypoint_loss(logits, keypoints, self.config.loss, pose_targets, seed), logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss that is stepped on, and log its terms."""
-        loss, _ = self.loss(self.network, batch)
-        for name in ("total", "heatmap", "reprojection", "pose", "distance"):
-            self.log(f"train/{name}", getattr(loss, name).detach())
+        # By the step, so that a run that goes on draws what it would have drawn.
+        loss, _ = self.loss(self.network, batch, seed=self.config.seed + self.global_step)
+        for term in fields(loss):
+            self.log(f"train/{term.name}", getattr(loss, term.name).detach())
         return loss.total
 
     def examine(self, batches: Sequence[Batch]) -> Examination:
