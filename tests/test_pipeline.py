@@ -311,6 +311,22 @@ def test_without_depth_it_is_told_so_and_the_log_once(objects, camera, random_po
     ]
 
 
+def test_without_the_option_depth_the_network_sees_none_and_nothing_is_said(
+    objects, camera, random_pose, caplog
+):
+    estimator = KnowsTheCropCameras(
+        LooksAtDepth(objects), objects, inputs=["crops", "depth"], depth=False
+    )
+    pose = estimator.predictor.poses[7] = random_pose()
+    found = [detection(objects[0], pose, camera)]
+    estimator(with_depth(camera), found)
+    assert not estimator.predictor.depth.any()
+    assert not caplog.records
+    estimator.depth, estimator.geometry = True, False
+    estimator(with_depth(camera), found)
+    assert estimator.predictor.depth.any()
+
+
 def test_a_network_of_colours_gets_no_depth(estimator, objects, camera, random_pose):
     pose = estimator.predictor.poses[7] = random_pose()  # its stand-in takes two arguments
     assert len(estimator(with_depth(camera), [detection(objects[0], pose, camera)])) == 1
@@ -337,9 +353,11 @@ def test_depth_corrects_poses_and_leaves_what_the_picture_said_of_them(
     assert (corrected.score, corrected.evidence) == (alone.score, alone.evidence)
     np.testing.assert_array_equal(unseen.camera_from_object, alone.camera_from_object)
     assert alone.depth_agreement is unseen.depth_agreement is None
-    estimator.depth = False
-    [ignored] = estimator(Observation(image, camera, depth), found)
-    np.testing.assert_array_equal(ignored.camera_from_object, alone.camera_from_object)
+    for option in ("depth", "geometry"):
+        setattr(estimator, option, False)
+        [ignored] = estimator(Observation(image, camera, depth), found)
+        np.testing.assert_array_equal(ignored.camera_from_object, alone.camera_from_object)
+        setattr(estimator, option, True)
 
 
 @pytest.mark.real

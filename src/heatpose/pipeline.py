@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,7 @@ class PoseEstimator:
         looks: int = 1,
         outline: bool = True,
         depth: bool = True,
+        geometry: bool = True,
         calibration: Calibration | None = None,
         threads: int | None = None,
     ) -> None:
@@ -85,7 +87,8 @@ class PoseEstimator:
             looks: crops of each object, nearer and farther, whose keypoints are solved together:
                 up to three, surer and slower.
             outline: let outlines in the picture correct the poses.
-            depth: let depth correct them, where observations have it.
+            depth: look at depth, where observations have it; else it is as if they had none.
+            geometry: let depth correct the poses that the network gives.
             calibration: turns what speaks for a pose into a probability, if that was learned.
             threads: that share the objects of an image; None for as many as there are cores.
         """
@@ -102,6 +105,7 @@ class PoseEstimator:
         self.looks = looks
         self.outline = outline
         self.depth = depth
+        self.geometry = geometry
         self.calibration = calibration
         self.threads = threads or os.cpu_count() or 1
         self.timed: Callable[[str], AbstractContextManager[object]] = _untimed
@@ -130,6 +134,7 @@ class PoseEstimator:
         looks: int = 1,
         outline: bool = True,
         depth: bool = True,
+        geometry: bool = True,
     ) -> "PoseEstimator":
         """Build from what `read_bundle` gives.
 
@@ -142,7 +147,8 @@ class PoseEstimator:
             detector: takes the place of the bundle's.
             looks: crops of each object, nearer and farther, up to three.
             outline: let outlines in the picture correct the poses.
-            depth: let depth correct them, where observations have it.
+            depth: look at depth, where observations have it; else it is as if they had none.
+            geometry: let depth correct the poses that the network gives.
         """
         if detector is None and bundle.detector is not None:
             detector = open_bundled(
@@ -159,6 +165,7 @@ class PoseEstimator:
             looks=looks,
             outline=outline,
             depth=depth,
+            geometry=geometry,
             # What was learned with outlines says nothing of poses without.
             calibration=bundle.calibration if outline else None,
             threads=threads,
@@ -188,7 +195,7 @@ class PoseEstimator:
             return []
         with self.timed("crop"):
             detections = [_undistorted(found, observation.camera) for found in detections]
-            observation = undistort(observation)
+            observation = undistort(observation if self.depth else replace(observation, depth=None))
             looks = [*detections, *further_looks(detections, self.looks)]
             crops, cameras = self.crop(observation, looks)
             depth = (self.crop_depth(observation, looks),) if self.wants_depth else ()
@@ -217,7 +224,7 @@ class PoseEstimator:
             for found, first_look, match, solution, fit in each
             if solution is not None
         ]
-        if self.depth and observation.depth is not None:
+        if self.geometry and observation.depth is not None:
             with self.timed("depth"):
                 estimates = self.fit_depth(estimates, observation.depth, observation.camera)
         estimates.sort(key=lambda e: e.score, reverse=True)
@@ -262,9 +269,9 @@ class PoseEstimator:
         """Cut the depth of what was detected out as the network takes it, (b, 2, s, s)."""
         depth, size = observation.depth, self.crop_size
         if depth is None:
-            if not self._lacked_depth:
+            if self.depth and not self._lacked_depth:
                 LOG.warning("the network looks at depth, but an image has none")
-            self._lacked_depth = True
+                self._lacked_depth = True
             return np.zeros((len(detections), 2, size, size), np.float32)
         boxes = [found.box for found in detections]
         return network_depths(depth, observation.camera, boxes, size, self.margin)

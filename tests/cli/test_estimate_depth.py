@@ -5,6 +5,7 @@ import pytest
 from PIL import Image as Pillow
 
 from heatpose.data.cameras import read_camera, write_camera
+from heatpose.pipeline import PoseEstimator
 from heatpose.render.raycast import Renderer
 from heatpose.runtime.bundle import read_bundle
 
@@ -72,6 +73,28 @@ def test_a_data_set_brings_its_own_depth(toys):
     assert toys.on_dataset("--no-overlays", "--no-depth").exit_code == 0
     [pose] = found_poses(toys)
     np.testing.assert_allclose(pose["camera_from_object"], toys.pose, atol=0.3)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([], (True, True, True)),
+        (["--no-depth"], (False, False, True)),
+        (["--no-geometry"], (True, True, False)),
+    ],
+)
+def test_the_estimator_is_told_what_depth_is_for(toys, monkeypatch, given, expected):
+    """Whether frames bring depth, whether it is looked at, and whether it corrects poses."""
+    depth_images(toys, toys.dataset / "test" / "000002" / "depth", ["000004", "000009"])
+    seen = []
+
+    def without_pose(estimator, observation, detections):
+        seen.append((observation.depth is not None, estimator.depth, estimator.geometry))
+        return []
+
+    monkeypatch.setattr(PoseEstimator, "__call__", without_pose)
+    assert toys.on_dataset("--no-overlays", *given).exit_code == 0
+    assert set(seen) == {expected}
 
 
 def test_depth_in_another_unit_is_not_used_and_warned_of(toys):

@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -9,6 +10,7 @@ from heatpose.data.bop import BopDataset
 from heatpose.data.cameras import write_camera
 from heatpose.geometry.camera import Camera
 from heatpose.objects.mesh import write_mesh
+from heatpose.synth import benchmark
 
 CAMERA = Camera(fx=150.0, fy=150.0, cx=79.5, cy=59.5, width=160, height=120)
 
@@ -107,3 +109,35 @@ def test_pictures_that_are_none_are_named_by_the_process_that_reads_them(tmp_pat
     result = command("--backgrounds", tmp_path / "empty")
     assert result.exit_code == 1
     assert "error: " in result.output and "holds no .jpg or .png" in result.output
+
+
+def test_a_benchmark_says_itself_what_is_drawn(tmp_path, command):
+    result = command("--benchmark", "rgbd-lmo")
+    assert result.exit_code == 1
+    assert (
+        "the benchmark rgbd-lmo says itself what --camera, --engine, --scenes, --views would"
+        in (" ".join(result.stderr.split()))
+    )
+    only = ["synth", "--objects", str(tmp_path / "models"), "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, [*only, "--benchmark", "depth"])
+    assert result.exit_code == 1 and "--benchmark is one of rgbd-lmo, not 'depth'" in result.stderr
+    result = CliRunner().invoke(app, only)
+    assert result.exit_code == 2 and "give --scenes, or --benchmark" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_drawn_benchmark_is_held_against_what_it_should_be(tmp_path, command, monkeypatch):
+    recipe = benchmark.RGBD_LMO
+    scene = replace(recipe.config.scene, camera=CAMERA, views=(1, 1), objects=(2, 2))
+    small = replace(recipe, config=replace(recipe.config, scene=scene), scenes=1, digest="0" * 64)
+    monkeypatch.setattr(benchmark, "BENCHMARKS", {"rgbd-lmo": small})
+    options = ["--objects", tmp_path / "models", "--out", tmp_path / "out", "--workers", 1]
+    line = ["synth", "--benchmark", "rgbd-lmo", *map(str, options)]
+    first = CliRunner().invoke(app, line)
+    assert first.exit_code == 0, first.output
+    assert re.search(r"\d objects to find: \d+\.\d% of each is seen", first.stdout)
+    [digest] = re.findall(r"SHA-256 of images and labels: (\w{64})", first.stdout)
+    assert f"{small.digest} was expected" in first.stderr
+    monkeypatch.setattr(benchmark, "BENCHMARKS", {"rgbd-lmo": replace(small, digest=digest)})
+    again = CliRunner().invoke(app, line)
+    assert digest in again.stdout and "expected" not in again.stderr

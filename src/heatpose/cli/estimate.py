@@ -124,7 +124,11 @@ def estimate(
         ),
     ] = None,
     no_depth: Annotated[
-        bool, typer.Option("--no-depth", help="Leave the depth of a data set alone.")
+        bool, typer.Option("--no-depth", help="Look at no depth, even if a data set has it.")
+    ] = False,
+    no_geometry: Annotated[
+        bool,
+        typer.Option("--no-geometry", help="Show depth to a network that looks at it, no more."),
     ] = False,
     runtime: RuntimeOption = Runtime.openvino,
     threads: Annotated[
@@ -189,6 +193,8 @@ def estimate(
         threads=threads,
         looks=looks or (1 if dataset is None else TARGETS_LOOKS),
         outline=outline,
+        depth=not no_depth,
+        geometry=not no_geometry,
     )
 
     _write(

@@ -56,6 +56,8 @@ def open_estimator(
     threads: int | None,
     looks: int = 1,
     outline: bool = True,
+    depth: bool = True,
+    geometry: bool = True,
 ) -> "PoseEstimator":
     """Open the pipeline of a bundle, with a detector where boxes are not given.
 
@@ -88,6 +90,8 @@ def open_estimator(
         detector=foreign,
         looks=looks,
         outline=outline,
+        depth=depth,
+        geometry=geometry,
     )
 
 

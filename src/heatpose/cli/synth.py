@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from heatpose.cli.object import Unit
+from heatpose.errors import OptionError
 
 if TYPE_CHECKING:
     from heatpose.synth.run import Job
@@ -13,13 +14,24 @@ if TYPE_CHECKING:
 DepthCamera = Literal["none", "structured-light", "stereo", "time-of-flight"]
 
 
+# What a benchmark leaves to who draws it.
+FREE = {"context", "objects", "out", "benchmark", "workers", "ray", "unit"}
+
+
 def synth(
+    context: typer.Context,
     objects: Annotated[
         list[Path],
         typer.Option(help="BOP models folder (obj_*.ply, mm), or a CAD file; several times."),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the data set.")],
-    scenes: Annotated[int, typer.Option(help="Scenes in all; more may be asked for later.")],
+    scenes: Annotated[
+        int | None, typer.Option(help="Scenes in all; more may be asked for later.")
+    ] = None,
+    benchmark: Annotated[
+        str | None,
+        typer.Option(help="Draw a data set to measure on, always the same: rgbd-lmo."),
+    ] = None,
     engine: Annotated[
         Literal["pathtrace", "raycast"],
         typer.Option(help="pathtrace: all light that bounces; raycast: quicker, direct light."),
@@ -76,6 +88,13 @@ def synth(
 
     Stopped at any point, the same command goes on with the next scene.
     """
+    if benchmark is not None:
+        taken = sorted(p for p in context.params if p not in FREE and _is_given(context, p))
+        _draw_benchmark(benchmark, taken, objects, out, unit, workers, ray)
+        return
+    if scenes is None:
+        raise typer.BadParameter("give --scenes, or --benchmark")
+
     from heatpose.cli.failures import checked_options
     from heatpose.data.cameras import read_camera
     from heatpose.render.depth_sensors import DepthSensor
@@ -119,6 +138,50 @@ def synth(
     job = prepare(order, config)
     typer.echo(_plan(job, order.scenes, views))
     _carry_out(job, views)
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _draw_benchmark(
+    name: str,
+    taken: list[str],
+    objects: list[Path],
+    out: Path,
+    unit: Unit | None,
+    workers: int | None,
+    ray: str | None,
+) -> None:
+    """Draw a benchmark, and say whether it is what it should be."""
+    from heatpose.data.bop import BopDataset
+    from heatpose.data.visibility import visibility_of
+    from heatpose.synth.benchmark import BENCHMARKS, MANIFEST, write_manifest
+    from heatpose.synth.run import Order, prepare
+
+    if name not in BENCHMARKS:
+        raise OptionError(f"--benchmark is one of {', '.join(BENCHMARKS)}, not {name!r}")
+    if taken:
+        options = ", ".join(f"--{one.replace('_', '-')}" for one in taken)
+        raise OptionError(f"the benchmark {name} says itself what {options} would")
+    recipe = BENCHMARKS[name]
+    views = recipe.config.scene.views[0]
+    order = Order(
+        objects, out, recipe.scenes, split=recipe.split, unit=unit, workers=workers, ray=ray
+    )
+    job = prepare(order, recipe.config)
+    typer.echo(_plan(job, recipe.scenes, views))
+    _carry_out(job, views)
+    typer.echo(visibility_of(BopDataset(out, recipe.split)))
+    digest = write_manifest(out, recipe.split)
+    typer.echo(f"SHA-256 of images and labels: {digest}")
+    if recipe.digest is not None and digest != recipe.digest:
+        typer.echo(
+            f"warning: {recipe.digest} was expected: {out / MANIFEST} says which files it is made "
+            "of. Other models, another processor or other versions of libraries draw others",
+            err=True,
+        )
 
 
 def _plan(job: "Job", scenes: int, views: int) -> str:

@@ -41,6 +41,11 @@ class DepthSensor:
             raise OptionError(f"a depth camera's strength is from 0 to 4, got {self.strength}")
 
     @property
+    def name(self) -> str:
+        """Kind and strength in one word: structured_light_0.5."""
+        return f"{self.kind}_{self.strength:g}"
+
+    @property
     def baseline(self) -> float:
         """From the camera to its projector, or to the other camera, along x, mm."""
         return {"structured_light": 75.0, "stereo": 50.0, "time_of_flight": 0.0}[self.kind]

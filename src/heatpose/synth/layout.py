@@ -28,6 +28,9 @@ class SceneConfig:
     objects: tuple[int, int] = (4, 12)  # in a scene
     repeats: float = 0.2  # chance that an object is a further instance of one that is there
     distractors: tuple[int, int] = (0, 6)
+    # Side of the square above which objects start, over that of one they would fill; None: 0.7 to
+    # 1.6, but with room for each.
+    spread: tuple[float, float] | None = None
     bins: float = 0.15  # share of scenes in a bin, not on a table
     standing: float = 0.5  # share of the scenes on a table in which objects stand with z up
     sizes: tuple[float, float] = (40.0, 200.0)  # diameter of an object in the image, px
@@ -73,7 +76,7 @@ def random_scene(
         *_choose(rng, [i for i in meshes if i >= 0], config.objects, config.repeats),
         *_choose(rng, [i for i in meshes if i < 0], config.distractors, 0.0),
     ]
-    ground = _ground(rng, np.array([solids[i].radius for i in ids]), in_bin)
+    ground = _ground(rng, np.array([solids[i].radius for i in ids]), in_bin, config.spread)
     upright = [standing and i >= 0 for i in ids]
     poses = settle(rng, solids, ids, ground, config.physics, upright)
     instances = tuple(
@@ -115,7 +118,9 @@ def _choose(
     return chosen
 
 
-def _ground(rng: np.random.Generator, radii: Array, in_bin: bool) -> Ground:
+def _ground(
+    rng: np.random.Generator, radii: Array, in_bin: bool, close: tuple[float, float] | None
+) -> Ground:
     """Draw a table or bin; how closely objects lie is random too."""
     crowd = float(np.sqrt(np.sum((2 * radii) ** 2))) if len(radii) else 200.0
     largest = 2 * float(radii.max(initial=50.0))
@@ -123,7 +128,10 @@ def _ground(rng: np.random.Generator, radii: Array, in_bin: bool) -> Ground:
         sides = np.maximum(crowd * rng.uniform(0.6, 1.1, 2), 1.3 * largest)
         wall = largest * rng.uniform(0.3, 0.9)
         return Ground(float(sides[0]), float(sides[1]), wall, spread=float(sides.max()))
-    spread = max(crowd * rng.uniform(0.7, 1.6), 1.2 * largest)
+    if close is None:
+        spread = max(crowd * rng.uniform(0.7, 1.6), 1.2 * largest)
+    else:
+        spread = crowd * rng.uniform(*close)
     width, depth = spread * rng.uniform(1.3, 3.5, 2) + 2 * largest
     return Ground(float(width), float(depth), spread=float(spread))
 

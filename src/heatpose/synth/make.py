@@ -7,7 +7,7 @@ generators seeded with the seed, the number of the scene and that of the view.
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
@@ -44,6 +44,7 @@ class SceneMaker:
         seed: int = 0,
         colour: ColourSensor | None = None,
         depth: DepthSensor | None = None,
+        others: Sequence[DepthSensor] = (),
         png: bool = False,
     ) -> None:
         """Prepare what all scenes have in common.
@@ -55,12 +56,15 @@ class SceneMaker:
             seed: of everything.
             colour: the range of colour cameras.
             depth: the depth camera; without it depth is exact.
+            others: further depth cameras, each at the same place: what they measure is kept in
+                folders depth_KIND_STRENGTH. They change nothing else.
             png: colour without loss; else JPEG.
         """
         self.draw_scene = draw_scene
         self.engine = engine
         self.seed = seed
         self.colour, self.depth, self.png = colour, depth, png
+        self.others = others
         self.object_ids = [object_id for object_id in meshes if object_id >= 0]
         self.label = Labeller(meshes)
 
@@ -101,18 +105,29 @@ class SceneMaker:
                 radiance = self.engine(scene, view, rng, seen.surfaces)
             with _timed(seconds, "sensors"):
                 picture = photograph(rng, radiance, self.colour)
-                depth = self._measured(rng, scene, view, seen)
+                depth = self._measured(rng, scene, view, seen, self.depth)
             with _timed(seconds, "files"):
                 files.add(view, picture, depth, seen)
+            for which, sensor in enumerate(self.others):
+                rng = np.random.default_rng([self.seed, number, 1 + view, 1 + which])
+                measured = self._measured(rng, scene, view, seen, sensor)
+                files.add_depth(view, f"depth_{sensor.name}", measured)
         files.finish(self.object_ids)
 
-    def _measured(self, rng: np.random.Generator, scene: Scene, view: int, seen: View) -> Depth:
-        """Return the depth (h, w), mm, that the depth camera gives; the truth without one."""
-        if self.depth is None:
+    def _measured(
+        self,
+        rng: np.random.Generator,
+        scene: Scene,
+        view: int,
+        seen: View,
+        sensor: DepthSensor | None,
+    ) -> Depth:
+        """Return the depth (h, w), mm, that a depth camera gives; the truth without one."""
+        if sensor is None:
             return seen.depth
         normals = normals_to_camera(seen, scene.world_from_cameras[view])
         maps = (seen.depth, normals, seen.surfaces.albedo)
-        return measure_depth(rng, *maps, scene.camera, self.depth, shine(seen, scene))
+        return measure_depth(rng, *maps, scene.camera, sensor, shine(seen, scene))
 
 
 @contextmanager

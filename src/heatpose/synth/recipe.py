@@ -32,6 +32,7 @@ class SynthConfig:
     seed: int = 0
     png: bool = False  # colour without loss; else JPEG
     depth: DepthSensor | None = None  # None: depth is exact
+    others: tuple[DepthSensor, ...] | None = None  # further depth, in folders of its own
     colour: ColourSensor = field(default_factory=ColourSensor)
     scene: SceneConfig = field(default_factory=SceneConfig)
 
@@ -76,6 +77,7 @@ class Recipe:
             seed=config.seed,
             colour=config.colour,
             depth=config.depth,
+            others=config.others or (),
             png=config.png,
         )
 

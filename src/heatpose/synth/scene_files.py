@@ -49,8 +49,6 @@ class SceneFiles:
         self.seen: dict[int, list[Visibility]] = {}
         for name in ("rgb", "depth", "mask", "mask_visib"):
             (folder / name).mkdir()
-        if with_clean_depth:
-            (folder / "depth_clean").mkdir()
 
     def add(self, image_id: int, picture: Image, depth: Depth, view: View) -> None:
         """Write the images of one view and keep its labels.
@@ -65,11 +63,16 @@ class SceneFiles:
         self._image(f"rgb/{name}{self.ending}", picture[..., ::-1], self.options)
         self._image(f"depth/{name}.png", depth_units(depth), _PNG)
         if self.with_clean_depth:
-            self._image(f"depth_clean/{name}.png", depth_units(view.depth), _PNG)
+            self.add_depth(image_id, "depth_clean", view.depth)
         for index, label in enumerate(view.labels):
             self._masks(f"{name}_{index:06d}.png", label.mask, label.visible)
         self.truth[image_id] = [label.truth for label in view.labels]
         self.seen[image_id] = [label.visibility(depth) for label in view.labels]
+
+    def add_depth(self, image_id: int, kind: str, depth: Depth) -> None:
+        """Write another depth image (h, w), mm, of a view, into a folder of its own."""
+        (self.folder / kind).mkdir(exist_ok=True)
+        self._image(f"{kind}/{image_id:06d}.png", depth_units(depth), _PNG)
 
     def finish(self, object_ids: Sequence[int]) -> None:
         """Write what belongs to all views.
