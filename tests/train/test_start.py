@@ -16,7 +16,7 @@ from heatpose.objects.catalogue import object_to_record
 from heatpose.objects.mesh import write_mesh
 from heatpose.runtime.bundle import Bundle, write_bundle
 from heatpose.runtime.bundle_record import CropSettings, Provenance
-from heatpose.train.start import make_maker, make_network
+from heatpose.train.start import make_maker, make_network, open_trained
 
 CONFIG = NetworkConfig(n_objects=2, n_keypoints=8, decoder_channels=16, crop_size=64)
 
@@ -70,10 +70,29 @@ def test_a_smaller_trunk_takes_the_stages_that_it_has(other_run, objects):
         assert torch.equal(value, theirs[name]), name
 
 
-def test_an_object_known_by_other_keypoints_is_refused_by_name(other_run, objects):
-    moved = replace(objects[0], keypoints=objects[0].keypoints + 1.0)
-    with pytest.raises(CheckpointError, match=f"object {moved.object_id} by other keypoints"):
-        make_network(replace(CONFIG, n_objects=1), 9, init=other_run[0], objects=[moved])
+def test_keypoints_are_known_again_by_their_place_and_others_begin_afresh(
+    other_run, objects, caplog
+):
+    """Three of eight keypoints, in another order, and one that is new."""
+    file, theirs = other_run
+    places = objects[1].keypoints[[6, 0, 3]]
+    new = places[:1] + 5.0
+    ours = [replace(objects[1], keypoints=np.concatenate([places[:2], new, places[2:]]))]
+    config = replace(CONFIG, n_objects=1, n_keypoints=4)
+    with caplog.at_level("INFO"):
+        network = make_network(config, 9, init=file, objects=ours)
+    assert torch.equal(network.head.weight[0, [0, 1, 3]], theirs["head.weight"][1, [6, 0, 3]])
+    assert torch.equal(network.head.bias[0, [0, 1, 3]], theirs["head.bias"][1, [6, 0, 3]])
+    assert torch.equal(network.head.weight[0, 2], make_network(config, 9).head.weight[0, 2])
+    assert f"{ours[0].object_id} (3 of 4 keypoints)" in caplog.text
+
+
+def test_a_run_is_opened_by_its_folder_or_its_weights(other_run):
+    file, theirs = other_run
+    for path in (file, file.parent):
+        trained = open_trained(path)
+        assert torch.equal(trained.network.head.weight, theirs["head.weight"])
+        assert [one.object_id for one in trained.objects] == [3, 7]
 
 
 def test_a_bundle_can_be_trained_on(tmp_path, objects):

@@ -19,6 +19,7 @@ from heatpose.cli import (
     demo,
     estimate,
     export,
+    object_keypoints,
     synth,
     train,
     train_detector,
@@ -35,7 +36,9 @@ app = typer.Typer(
     rich_markup_mode=None,  # what stands in square brackets is shown, not taken for a style
     pretty_exceptions_enable=False,  # what is not foreseen keeps Python's own traceback
 )
-object_app = typer.Typer(help="Look at CAD models.", no_args_is_help=True, rich_markup_mode=None)
+object_app = typer.Typer(
+    help="Look at CAD models and their keypoints.", no_args_is_help=True, rich_markup_mode=None
+)
 train_app = typer.Typer(help="Train networks.", no_args_is_help=True, rich_markup_mode=None)
 data_app = typer.Typer(
     help="Fetch, convert and check data sets.", no_args_is_help=True, rich_markup_mode=None
@@ -72,6 +75,7 @@ def start(
 
 
 object_app.command("inspect")(explained(object_.inspect))
+object_app.command("keypoints")(explained(object_keypoints.keypoints))
 train_app.command("keypoints")(explained(train.keypoints))
 train_app.command("detector")(explained(train_detector.detector))
 data_app.command("fetch")(explained(data_fetch.fetch))

@@ -26,10 +26,21 @@ def keypoints(
         Path | None, typer.Option(help="network.safetensors in a run, or a bundle, to start from.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from last.ckpt.")] = False,
-    n_keypoints: Annotated[int, typer.Option(help="Keypoints of each object.")] = 32,
+    n_keypoints: Annotated[
+        int | None,
+        typer.Option(
+            help="Keypoints of each object.", show_default="32, or all that --keypoints has"
+        ),
+    ] = None,
     strategy: Annotated[
-        Literal["fps", "curvature"], typer.Option(help="How keypoints are chosen.")
+        Literal["fps", "curvature", "candidates"], typer.Option(help="How keypoints are chosen.")
     ] = "fps",
+    keypoints_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--keypoints", help="Keypoints that `heatpose object keypoints` chose, instead."
+        ),
+    ] = None,
     activation: Annotated[
         Literal["relu", "silu"], typer.Option(help="Of the whole network.")
     ] = "relu",
@@ -97,6 +108,7 @@ def keypoints(
     from heatpose.errors import OptionError
     from heatpose.model.fusion import Fusion
     from heatpose.model.network import NetworkConfig
+    from heatpose.objects.chosen_keypoints import with_chosen_keypoints
     from heatpose.train.config import TrainConfig
     from heatpose.train.loop import train_keypoints
     from heatpose.train.losses import LossConfig
@@ -107,13 +119,19 @@ def keypoints(
     fusion: Fusion = "depth" if depth == "only" else depth
     # A network of depth alone learns nothing from crops without any.
     measured = DepthConfig(missing=0.0) if depth == "only" else DepthConfig()
+    count = 32 if n_keypoints is None else n_keypoints
+    chosen_by: str = strategy
     with checked_options():
+        models = find_objects(objects, unit, count, strategy)
+        if keypoints_file is not None:
+            models, chosen_by = with_chosen_keypoints(models, keypoints_file, n_keypoints)
         config = TrainConfig(
             samples=samples,
             samples_per_epoch=epoch_samples,
             batch_size=batch_size,
             learning_rate=learning_rate,
             frozen=frozen,
+            keypoints=chosen_by,
             seed=seed,
             workers=workers,
             devices=devices,
@@ -126,10 +144,9 @@ def keypoints(
             ),
             loss=LossConfig(pose=pose_weight, monte_carlo=monte_carlo_weight),
         )
-        models = find_objects(objects, unit, n_keypoints, strategy)
         network_config = NetworkConfig(
             len(models),
-            n_keypoints=n_keypoints,
+            n_keypoints=len(models[0].keypoints),
             activation=activation,
             crop_size=crop_size,
             stages=stages,

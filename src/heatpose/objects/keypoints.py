@@ -6,12 +6,13 @@ All are deterministic: the same mesh gives the same keypoints, in the same order
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from heatpose.geometry.arrays import Array
 from heatpose.objects.mesh import Mesh, face_areas, sample_surface
 
-Strategy: TypeAlias = Literal["fps", "bbox", "curvature"]
+Strategy: TypeAlias = Literal["fps", "bbox", "curvature", "candidates"]
 
 N_SAMPLES = 10_000  # candidates on the surface
 N_NEIGHBOURS = 50  # of them, around a point, for its surface variation
@@ -23,7 +24,9 @@ def select_keypoints(mesh: Mesh, strategy: Strategy = "fps", count: int | None =
     Args:
         mesh: the object.
         strategy: ``fps`` for points far from each other, ``bbox`` for the corners and centre of
-            the bounding box, ``curvature`` for strongly bent places far from the centre.
+            the bounding box, ``curvature`` for strongly bent places far from the centre,
+            ``candidates`` for many of several kinds, to choose from by what a network makes of
+            them (`heatpose.objects.design`).
         count: how many; None for 32, or 9 with ``bbox``.
 
     Returns:
@@ -41,7 +44,32 @@ def select_keypoints(mesh: Mesh, strategy: Strategy = "fps", count: int | None =
     count = 32 if count is None else count
     if not 1 <= count <= N_SAMPLES // 10:
         raise ValueError(f"count must lie in [1, {N_SAMPLES // 10}], got {count}")
+    if strategy == "candidates":
+        return candidate_keypoints(mesh, count)
     return farthest_keypoints(mesh, count) if strategy == "fps" else bent_keypoints(mesh, count)
+
+
+def candidate_keypoints(mesh: Mesh, count: int) -> Array:
+    """Return points of several kinds to choose keypoints from, (count, 3), mm.
+
+    Half of them are farthest points, a quarter bent places, and the others random points of the
+    surface; within each part the best, or first, come first, as `candidate_parts` has them.
+    """
+    n_far, n_bent, n_random = (len(part) for part in candidate_parts(count).values())
+    kinds = [farthest_keypoints(mesh, n_far)] if n_far else []
+    kinds += [bent_keypoints(mesh, n_bent)] if n_bent else []
+    kinds += [sample_surface(mesh, n_random, np.random.default_rng(1))]
+    return np.concatenate(kinds)
+
+
+def candidate_parts(count: int) -> dict[str, range]:
+    """Return which of `candidate_keypoints` came about how: rows by strategy."""
+    n_far, n_bent = count // 2, count // 4
+    return {
+        "fps": range(n_far),
+        "curvature": range(n_far, n_far + n_bent),
+        "random": range(n_far + n_bent, count),
+    }
 
 
 def box_keypoints(mesh: Mesh) -> Array:
@@ -83,12 +111,17 @@ def bent_keypoints(mesh: Mesh, count: int) -> Array:
     points = _samples(mesh)
     scores = surface_variation(points) * np.linalg.norm(points - surface_centre(mesh), axis=1)
     order = np.argsort(-scores, kind="stable")
-    # Half the side of a square if the surface were dealt out evenly: a whole side would leave no
-    # choice but farthest points.
-    gap = float(np.sqrt(face_areas(mesh).sum() / count)) / 2
-    while len(chosen := _pick_apart(points[order], gap, count)) < count:
-        gap *= 0.9
+    chosen: Array = points[order][pick_apart(points[order], usual_gap(mesh, count), count)]
     return chosen
+
+
+def usual_gap(mesh: Mesh, count: int) -> float:
+    """Return how far, mm, so many keypoints should keep from each other where they are chosen.
+
+    Half the side of a square if the surface were dealt out evenly: a whole side would leave no
+    choice but farthest points.
+    """
+    return float(np.sqrt(face_areas(mesh).sum() / count)) / 2
 
 
 def surface_variation(points: Array) -> Array:
@@ -110,12 +143,26 @@ def _samples(mesh: Mesh) -> Array:
     return sample_surface(mesh, N_SAMPLES, np.random.default_rng(0))
 
 
-def _pick_apart(points: Array, gap: float, count: int) -> Array:
-    """Take points (n, 3) in order, leaving out those nearer than gap, mm, to one taken before."""
+def pick_apart(points: Array, gap: float, count: int) -> NDArray[np.intp]:
+    """Take points (n, 3) in order, leaving out those near to one taken before.
+
+    Args:
+        points: the best first.
+        gap: distance that they keep, mm. It shrinks where too few would be left.
+        count: how many to take.
+
+    Returns:
+        Rows, (count,).
+    """
+    while len(chosen := _keep_apart(points, gap, count)) < count:
+        gap *= 0.9
+    return np.array(chosen, np.intp)
+
+
+def _keep_apart(points: Array, gap: float, count: int) -> list[int]:
     free = np.ones(len(points), bool)
     chosen: list[int] = []
     while len(chosen) < count and free.any():
         chosen.append(int(free.argmax()))
         free &= np.linalg.norm(points - points[chosen[-1]], axis=1) >= gap
-    picked: Array = points[chosen]
-    return picked
+    return chosen

@@ -62,6 +62,7 @@ class TrainConfig(RunConfig):
     """How a keypoint network is trained."""
 
     frozen: bool = False  # stem and first stage keep their weights
+    keypoints: str = "fps"  # how the objects' keypoints were chosen
     sample: SampleConfig = field(default_factory=SampleConfig)
     loss: LossConfig = field(default_factory=LossConfig)
 

@@ -1,11 +1,15 @@
 """What a training run starts from: objects, backgrounds, first weights."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from scipy.spatial import KDTree
+from torch import Tensor
 
 from heatpose.data.backgrounds import Backgrounds
 from heatpose.data.bop import BopDataset
@@ -23,6 +27,8 @@ from heatpose.runtime.bundle import read_bundle
 
 LOG = logging.getLogger(__name__)
 HEADS = {"head.weight", "head.bias"}
+SAME_PLACE = 0.02  # mm
+WEIGHTS = "network.safetensors"  # in a run folder
 
 
 def find_objects(
@@ -96,13 +102,12 @@ def make_network(
         backbone: pretrained trunk.
         init: the other network: ``network.safetensors`` of a run, or a bundle. Trunk and decoder
             are taken over, the stages and what is for depth as far as both have them, and the
-            output weights of each object that both know. So a network of colours and depth can
+            output weights of each keypoint that both know. So a network of colours and depth can
             start from one of colours, and one of three stages from one of four.
         objects: what is to be learned, in the order of the object index.
 
     Raises:
-        CheckpointError: a file cannot be used, or the other network is of another kind, or knows
-            one of the objects by other keypoints.
+        CheckpointError: a file cannot be used, or the other network is of another kind.
         DataError: the run that the other network comes from cannot be used.
         BundleError: a bundle cannot be used.
     """
@@ -116,9 +121,13 @@ def make_network(
 
 
 def _take_over(network: KeypointNet, init: Path, objects: Sequence[ObjectModel]) -> None:
-    """Copy what both have of the same shape, and the heads of objects that both know."""
+    """Copy what both have of the same shape, and the heads of keypoints that both know.
+
+    A keypoint is known again by its object and its place on it, whatever its number: those that
+    were chosen among many candidates keep what was learned of them.
+    """
     other, theirs = _other_network(init)
-    for name in ("n_keypoints", "activation", "decoder_channels"):
+    for name in ("activation", "decoder_channels"):
         has, wanted = getattr(other.config, name), getattr(network.config, name)
         if has != wanted:
             raise CheckpointError(f"{init} has {name} {has}, this run has {wanted}")
@@ -128,25 +137,55 @@ def _take_over(network: KeypointNet, init: Path, objects: Sequence[ObjectModel])
         if model.object_id not in theirs:
             continue
         known, keypoints = theirs[model.object_id]
-        if not np.allclose(keypoints, model.keypoints, atol=0.01):
-            raise CheckpointError(f"{init} knows object {model.object_id} by other keypoints")
-        copied.append(model.object_id)
+        ours, places = _same_places(model.keypoints, keypoints)
+        copied.append(f"{model.object_id} ({len(ours)} of {len(model.keypoints)} keypoints)")
         for name, tensor in heads.items():
-            tensor[index] = state[f"head.{name}"][known]
+            tensor[index, ours] = state[f"head.{name}"][known, places]
     # A trunk of depth alone begins afresh where it looks at colours.
     shared = {n: t for n, t in state.items() if n in own and t.shape == own[n].shape}
     network.load_state_dict({**own, **shared, **{f"head.{n}": t for n, t in heads.items()}})
-    LOG.info("weights from %s, with those of objects %s", init, copied)
+    LOG.info("weights from %s, with those of objects %s", init, ", ".join(copied) or "none")
     if afresh := sorted({".".join(n.split(".")[:2]) for n in own if n not in shared} - HEADS):
         LOG.info("from scratch: %s", ", ".join(afresh))
 
 
+def _same_places(keypoints: Array, known: Array) -> tuple[Tensor, Tensor]:
+    """Return which keypoints (k, 3), mm, are among those that are known (j, 3), and as which."""
+    distances, places = KDTree(known).query(keypoints)
+    same = np.flatnonzero(distances < SAME_PLACE)
+    return torch.from_numpy(same), torch.from_numpy(places[same])
+
+
 def _other_network(init: Path) -> tuple[KeypointNet, dict[int, tuple[int, Array]]]:
     """Return a network, and the index and keypoints (k, 3), mm, of each object that it knows."""
-    if init.suffix == ".safetensors":
-        network, objects = load_network(init)[0], read_run_objects(init.parent)
-    else:
-        bundle = read_bundle(init)
-        objects = list(bundle.objects)
-        network = import_network(bundle.network, NetworkConfig(**bundle.provenance.network))
-    return network, {one.object_id: (i, one.keypoints) for i, one in enumerate(objects)}
+    trained = open_trained(init)
+    return trained.network, {
+        one.object_id: (i, one.keypoints) for i, one in enumerate(trained.objects)
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A keypoint network and what it was trained on."""
+
+    network: KeypointNet
+    objects: list[ObjectModel]  # in the order of its object index
+    training: Mapping[str, Any]  # its `TrainConfig` as plain data
+
+
+def open_trained(path: Path) -> Trained:
+    """Open a run by its folder or its ``network.safetensors``, or a bundle.
+
+    Raises:
+        CheckpointError: the file of the run, or the network of the bundle, cannot be used.
+        DataError: the objects of the run cannot be used.
+        BundleError: the bundle cannot be used.
+    """
+    if (path / WEIGHTS).is_file():
+        path = path / WEIGHTS
+    if path.suffix == ".safetensors":
+        network, notes = load_network(path)
+        return Trained(network, read_run_objects(path.parent), notes.get("train", {}))
+    bundle = read_bundle(path)
+    network = import_network(bundle.network, NetworkConfig(**bundle.provenance.network))
+    return Trained(network, list(bundle.objects), bundle.provenance.training)
