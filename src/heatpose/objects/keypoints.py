@@ -11,7 +11,7 @@ from scipy.spatial import KDTree
 from heatpose.geometry.arrays import Array
 from heatpose.objects.mesh import Mesh, face_areas, sample_surface
 
-Strategy: TypeAlias = Literal["fps", "bbox", "curvature"]
+Strategy: TypeAlias = Literal["fps", "bbox", "curvature", "uniform"]
 
 N_SAMPLES = 10_000  # candidates on the surface
 N_NEIGHBOURS = 50  # of them, around a point, for its surface variation
@@ -23,7 +23,8 @@ def select_keypoints(mesh: Mesh, strategy: Strategy = "fps", count: int | None =
     Args:
         mesh: the object.
         strategy: ``fps`` for points far from each other, ``bbox`` for the corners and centre of
-            the bounding box, ``curvature`` for strongly bent places far from the centre.
+            the bounding box, ``curvature`` for strongly bent places far from the centre,
+            ``uniform`` for random places on the surface.
         count: how many; None for 32, or 9 with ``bbox``.
 
     Returns:
@@ -41,6 +42,8 @@ def select_keypoints(mesh: Mesh, strategy: Strategy = "fps", count: int | None =
     count = 32 if count is None else count
     if not 1 <= count <= N_SAMPLES // 10:
         raise ValueError(f"count must lie in [1, {N_SAMPLES // 10}], got {count}")
+    if strategy == "uniform":
+        return scattered_keypoints(mesh, count)
     return farthest_keypoints(mesh, count) if strategy == "fps" else bent_keypoints(mesh, count)
 
 
@@ -89,6 +92,14 @@ def bent_keypoints(mesh: Mesh, count: int) -> Array:
     while len(chosen := _pick_apart(points[order], gap, count)) < count:
         gap *= 0.9
     return chosen
+
+
+def scattered_keypoints(mesh: Mesh, count: int) -> Array:
+    """Draw points at random, each square millimetre of the surface as likely, (count, 3), mm.
+
+    What other strategies have to beat: no choice at all. The seed is always the same.
+    """
+    return sample_surface(mesh, count, np.random.default_rng(0))
 
 
 def surface_variation(points: Array) -> Array:
