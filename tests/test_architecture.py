@@ -20,8 +20,8 @@ FLOORS = [
     {"data", "model", "solve"},
     {"runtime"},
     {"pipeline"},
-    {"train", "evaluate", "export", "studies", "draw", "synth", "check"},
-    {"create"},
+    {"train", "evaluate", "export", "draw", "synth", "check"},
+    {"create", "study"},
     {"cli"},
 ]
 FLOOR_OF = {part: number for number, floor in enumerate(FLOORS) for part in floor}
@@ -39,7 +39,7 @@ TORCH_MODULES = {
     "model/yolov10.py",
     "runtime/torch_predictor.py",
 }
-TORCH_PARTS = {"train", "export"}
+TORCH_PARTS = {"train", "export", "study"}
 HEAVY = {"torch", "lightning", "openvino", "onnx", "onnxruntime", "scipy", "trimesh", "cv2"}
 
 

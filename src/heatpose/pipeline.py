@@ -206,7 +206,7 @@ class PoseEstimator:
         with self.timed("solve"):
             seen, n = self.match(looks, keypoints, cameras), len(detections)
             matches = [join_looks(seen[i::n]) for i in range(n)]
-            solutions = solve_pnp(matches, max_error=MAX_ERROR * self.crop_size)
+            solutions = self.solve(matches)
         with self.timed("outline"):
             fits = self.fit_outlines(detections, crops, matches, solutions, observation.camera)
         each = zip(detections, keypoints[:n], matches, solutions, fits, strict=True)
@@ -298,6 +298,10 @@ class PoseEstimator:
             )
             for found, seen, camera in zip(detections, keypoints, cameras, strict=True)
         ]
+
+    def solve(self, matches: Sequence[Correspondences]) -> list[PnPSolution | None]:
+        """Find the pose of each object that its keypoints support; None where there is none."""
+        return solve_pnp(matches, max_error=MAX_ERROR * self.crop_size)
 
     def fit_outlines(
         self,

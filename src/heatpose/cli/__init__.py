@@ -20,6 +20,7 @@ from heatpose.cli import (
     estimate,
     export,
     object_keypoints,
+    study,
     synth,
     train,
     train_detector,
@@ -83,6 +84,7 @@ data_app.command("convert")(explained(data_convert.convert))
 data_app.command("check")(explained(data_check.check))
 app.command("synth")(explained(synth.synth))
 app.command("create")(explained(create.create))
+app.command("study")(explained(study.study))
 app.command("export")(explained(export.export))
 app.command("calibrate")(explained(calibrate.calibrate))
 app.command("estimate")(explained(estimate.estimate))

@@ -27,6 +27,7 @@ class Strategy(StrEnum):
 
     FPS = "fps"
     BBOX = "bbox"
+    UNIFORM = "uniform"
     CURVATURE = "curvature"
 
 

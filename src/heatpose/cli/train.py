@@ -33,7 +33,8 @@ def keypoints(
         ),
     ] = None,
     strategy: Annotated[
-        Literal["fps", "curvature", "candidates"], typer.Option(help="How keypoints are chosen.")
+        Literal["fps", "curvature", "uniform", "bbox", "candidates"],
+        typer.Option(help="How keypoints are chosen; bbox goes with --n-keypoints 9."),
     ] = "fps",
     keypoints_file: Annotated[
         Path | None,
@@ -42,7 +43,7 @@ def keypoints(
         ),
     ] = None,
     activation: Annotated[
-        Literal["relu", "silu"], typer.Option(help="Of the whole network.")
+        Literal["relu", "silu", "mish"], typer.Option(help="Of the whole network.")
     ] = "relu",
     stages: Annotated[
         int,
@@ -51,6 +52,13 @@ def keypoints(
     crop_size: Annotated[int, typer.Option(help="Side of the crops, px.")] = 256,
     batch_size: Annotated[int, typer.Option(help="Samples in a batch.")] = 32,
     learning_rate: Annotated[float, typer.Option(help="At the top of the schedule.")] = 1e-3,
+    schedule: Annotated[
+        Literal["cosine", "constant", "one-cycle"],
+        typer.Option(help="Of the learning rate, stepped with each batch."),
+    ] = "cosine",
+    precision: Annotated[
+        Literal["bf16", "fp32"], typer.Option(help="What training computes in.")
+    ] = "bf16",
     pose_weight: Annotated[float, typer.Option(help="Weight of the pose term in the loss.")] = 0.0,
     monte_carlo_weight: Annotated[
         float, typer.Option(min=0, help="Weight of the Monte Carlo pose loss of EPro-PnP.")
@@ -130,6 +138,8 @@ def keypoints(
             samples_per_epoch=epoch_samples,
             batch_size=batch_size,
             learning_rate=learning_rate,
+            schedule=schedule,
+            bf16=precision == "bf16",
             frozen=frozen,
             keypoints=chosen_by,
             seed=seed,

@@ -43,6 +43,39 @@ def crop_around(
     return crop, camera.warped(scale, shift, size, size)
 
 
+def crop_stretched(
+    image: Image, camera: Camera, box: Box, size: int, margin: float = 1.0
+) -> tuple[Image, Camera]:
+    """Cut a box out and stretch it to a square.
+
+    Many do so, and it is here to be compared with: what an object is wide and high is lost to a
+    network, though not to the camera, whose focal lengths change along with it.
+
+    Args:
+        image: (h, w, 3).
+        camera: the camera of the image.
+        box: left, top, right, bottom, px.
+        size: side of the result, px.
+        margin: sides of what is cut over those of the box.
+
+    Returns:
+        The crop, (size, size, 3), black outside the image, and the camera that sees it.
+    """
+    low, high = np.array(box[:2], float), np.array(box[2:], float)
+    centre, half = (low + high) / 2, (high - low) / 2 * margin
+    corners = np.concatenate([centre - half, centre + half]).tolist()
+    rectangle = (corners[0], corners[1], corners[2], corners[3])
+    scale = size / (2 * half)
+    shift = -0.5 - scale * (centre - half)
+    # Blurred as the side needs it that shrinks less, so that no side loses what it can show.
+    patch, origin = _patch(image, rectangle, _blur_before(float(scale.max())))
+    crop = np.zeros((size, size, 3), np.uint8)
+    if patch.size:
+        warp = np.column_stack([np.diag(scale), shift + scale * origin])
+        crop = np.asarray(cv2.warpAffine(patch, warp, (size, size), flags=cv2.INTER_LINEAR))
+    return crop, camera.warped(scale, shift, size, size)
+
+
 def crop_from_image(square: Box, size: int) -> tuple[float, Array]:
     """Return how pixels move from an image to the crop of a square of it.
 

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from heatpose.data.augment import cut_out, degrade
 from heatpose.data.backgrounds import Backgrounds
-from heatpose.data.crops import crop_around
+from heatpose.data.crops import crop_around, crop_stretched
 from heatpose.data.depth_crops import crop_depth_around, network_depth
 from heatpose.data.depth_samples import DepthConfig, covered_depth, rendered_depth, without_parts
 from heatpose.data.views import (
@@ -47,6 +47,8 @@ class SampleConfig:
 
     crop_size: int = 256  # side of a crop, px
     margin: float = 1.4  # side of the crop over the longer side of the box
+    stretched: bool = False  # cut the box itself, times the margin, and stretch it to a square
+    degraded: bool = True  # by lens, sensor and file
     box_edge: float = 0.05  # spread of each edge of the box over the longer side
     box_cut: float = 0.25  # share of boxes that miss a part at one side, up to a third
     cut_outs: float = 0.3  # share of samples that are partly covered by pieces of background
@@ -54,6 +56,10 @@ class SampleConfig:
     roll: float = float(np.pi)  # largest turn of the camera in samples cut from scenes, radians
     views: ViewConfig = field(default_factory=ViewConfig)
     depth: DepthConfig | None = None  # how depth is made, where there is to be any
+
+    def __post_init__(self) -> None:
+        if self.stretched and self.depth is not None:
+            raise ValueError("stretched samples have no depth: it is made for square crops")
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,12 +88,17 @@ class SampleMaker:
     """Draws samples of a list of objects; the same generator state gives the same sample."""
 
     def __init__(
-        self, objects: Sequence[ObjectModel], backgrounds: Backgrounds, config: SampleConfig
+        self,
+        objects: Sequence[ObjectModel],
+        backgrounds: Backgrounds,
+        config: SampleConfig,
+        renderer: Renderer | None = None,
     ) -> None:
+        """Take what is drawn and how; a renderer of the objects, if there is one already."""
         self.objects = list(objects)
         self.backgrounds = backgrounds
         self.config = config
-        self.renderer = Renderer({o.object_id: o.mesh for o in objects})
+        self.renderer = renderer or Renderer({o.object_id: o.mesh for o in objects})
 
     def __call__(self, rng: np.random.Generator) -> Sample:
         """Draw one sample."""
@@ -98,7 +109,8 @@ class SampleMaker:
         others = self._surroundings(rng, index, pose, camera)
         picture, rendering = self._picture(rng, index, pose, others, camera)
         depth = self._depth(rng, picture, rendering, camera, [(index, pose), *others])
-        picture = degrade(rng, picture, config.harsh)
+        if config.degraded:
+            picture = degrade(rng, picture, config.harsh)
         scale = len(rendering.depth) // camera.height
         visible = rendering.mask(0)[::scale, ::scale]
         box = box_of_mask(visible) or (0.0, 0.0, float(camera.width), float(camera.height))
@@ -231,7 +243,8 @@ def cut_sample(
         sees them.
     """
     box = jittered(rng, box, config)
-    crop, crop_camera = crop_around(picture, camera, box, config.crop_size, config.margin)
+    cut = crop_stretched if config.stretched else crop_around
+    crop, crop_camera = cut(picture, camera, box, config.crop_size, config.margin)
     covered = np.zeros(crop.shape[:2], bool)
     if rng.random() < config.cut_outs:
         crop, covered = cut_out(rng, crop, backgrounds)

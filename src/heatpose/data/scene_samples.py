@@ -131,7 +131,8 @@ class SceneSampleMaker:
             picture, camera = self._patch(image, instance.camera, instance.visible_box)
             box = _moved(instance.visible_box, camera, instance.camera)
         depth = self._depth_patch(instance, camera, angle)
-        picture = degrade(rng, picture, self.config.harsh)
+        if self.config.degraded:
+            picture = degrade(rng, picture, self.config.harsh)
         crop, crop_depth, crop_camera = cut_sample(
             rng, picture, depth, camera, box, self.config, self.backgrounds
         )

@@ -64,6 +64,32 @@ def differences(
     return found
 
 
+def crossed_interval(values: Array, images: Array, seed: int = 0) -> Interval:
+    """Return where a mean over trainings and targets would lie with other seeds and images.
+
+    Both are drawn again, each for itself (Owen, 2007, The pigeonhole bootstrap): what all networks
+    find hard in an image, and what one network does badly in all images, each counts once. Of s
+    seeds s - 1 are drawn, which makes their spread that of other seeds and not one that is too
+    small (Rao and Wu, 1988). One seed says nothing of others: then images alone are drawn.
+
+    Args:
+        values: of each seed's training at each target, or differences of them, (s, n).
+        images: scene and image id of the targets, (n, 2).
+        seed: of the draws.
+    """
+    n_seeds = len(values)
+    _, numbers = np.unique(images, axis=0, return_inverse=True)
+    sums = np.stack([np.bincount(numbers, row) for row in values])  # (s, m)
+    counts = np.bincount(numbers)
+    m = len(counts)
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(m, np.full(m, 1 / m), N_DRAWS)  # (draws, m)
+    seeds = rng.multinomial(max(n_seeds - 1, 1), np.full(n_seeds, 1 / n_seeds), N_DRAWS)
+    means = ((drawn @ sums.T) * seeds).sum(axis=1) / ((drawn @ counts) * seeds.sum(axis=1))
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(float(values.mean()), float(low), float(high))
+
+
 def _chosen(evaluation: Evaluation, object_id: int | None) -> Array:
     if object_id is None:
         return np.full(len(evaluation.object_ids), True)

@@ -92,7 +92,11 @@ class Evaluation:
 
 
 def evaluate_results(
-    dataset: BopDataset, results: Sequence[Result], progress: Progress = iter
+    dataset: BopDataset,
+    results: Sequence[Result],
+    progress: Progress = iter,
+    *,
+    with_vsd: bool = True,
 ) -> Evaluation:
     """Score results on the targets of a data set.
 
@@ -100,6 +104,7 @@ def evaluate_results(
         dataset: with ground truth; ``models_eval`` is used if it is there, else ``models``.
         results: estimates of any images and objects.
         progress: gets the targets and hands them on one by one.
+        with_vsd: VSD renders each pose, which takes longer than all else.
 
     Raises:
         DataError: the data set lacks what this takes.
@@ -110,7 +115,7 @@ def evaluate_results(
     estimates = group_results(results)
     if not any(target[:3] in estimates for target in targets):
         log.warning("none of the %d poses is of a target of %s", len(results), dataset.root)
-    judge = Judge(dataset, estimates)
+    judge = Judge(dataset, estimates, with_vsd)
     scores = [judge(target) for target in progress(targets)]
     each = [t for t, s in zip(targets, scores, strict=True) for _ in s[KEYS[0]]]
     return Evaluation(
@@ -126,13 +131,17 @@ def evaluate_results(
 class Judge:
     """Scores one target after the other; holds models, and the depth image they are held to."""
 
-    def __init__(self, dataset: BopDataset, estimates: dict[Key, list[Result]]) -> None:
+    def __init__(
+        self, dataset: BopDataset, estimates: dict[Key, list[Result]], with_vsd: bool = True
+    ) -> None:
         """Read the models of all targets."""
         targets = dataset.targets()
         self.dataset = dataset
         self.estimates = estimates
         self.references = read_references(dataset, {target.object_id for target in targets})
-        self.has_depth = all(dataset.depth_path(t.scene_id, t.image_id) for t in targets)
+        self.has_depth = with_vsd and all(
+            dataset.depth_path(t.scene_id, t.image_id) for t in targets
+        )
         meshes = {object_id: r.mesh for object_id, r in self.references.items()}
         self.renderer = Renderer(meshes if self.has_depth else {})
         self._depth: tuple[tuple[int, int], Depth] | None = None

@@ -82,6 +82,8 @@ def export_run(
         raise CheckpointError(
             f"{run} has {len(objects)} objects but a network for {network.config.n_objects}"
         )
+    if training.get("train", {}).get("sample", {}).get("stretched"):
+        raise CheckpointError(f"{run} was trained on stretched crops, which bundles do not cut")
     crop, provenance = _crop_settings(network, training), _provenance(network, training)
     provenance = provenance.model_copy(update={"notes": notes, "meshes": attribution})
     exported = export_network(network)

@@ -106,18 +106,19 @@ class Camera:
         points: Array = rays * np.asarray(depth, float)[..., None]
         return points
 
-    def warped(self, scale: float, shift: Array, width: int, height: int) -> "Camera":
+    def warped(self, scale: float | Array, shift: Array, width: int, height: int) -> "Camera":
         """Return the camera of the image in which pixel p has moved to ``scale * p + shift``.
 
-        Crops and resizes are both of this kind. Distortion acts before the calibration matrix
-        and stays as it is.
+        Crops and resizes are both of this kind; where they stretch, the scale is one of x and
+        one of y, (2,). Distortion acts before the calibration matrix and stays as it is.
         """
+        along_x, along_y = np.broadcast_to(np.asarray(scale, float), 2).tolist()
         return replace(
             self,
-            fx=self.fx * scale,
-            fy=self.fy * scale,
-            cx=self.cx * scale + float(shift[0]),
-            cy=self.cy * scale + float(shift[1]),
+            fx=self.fx * along_x,
+            fy=self.fy * along_y,
+            cx=self.cx * along_x + float(shift[0]),
+            cy=self.cy * along_y + float(shift[1]),
             width=width,
             height=height,
         )

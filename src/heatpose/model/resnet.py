@@ -7,13 +7,17 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-Activation = Literal["relu", "silu"]
+Activation = Literal["relu", "silu", "mish"]
 WIDTH, N_STAGES = 64, 4  # of ResNet-18 as published: the first stage's channels, and stages
 
 
 def make_activation(name: Activation) -> nn.Module:
     """Return the activation of that name, working in place."""
-    kinds: dict[str, type[nn.ReLU] | type[nn.SiLU]] = {"relu": nn.ReLU, "silu": nn.SiLU}
+    kinds: dict[str, type[nn.ReLU] | type[nn.SiLU] | type[nn.Mish]] = {
+        "relu": nn.ReLU,
+        "silu": nn.SiLU,
+        "mish": nn.Mish,
+    }
     if name not in kinds:
         raise ValueError(f"activation must be one of {sorted(kinds)}, got {name!r}")
     return kinds[name](inplace=True)

@@ -150,6 +150,15 @@ def _make_object(
     )
 
 
+def model_ids(folder: Path) -> list[int]:
+    """Return the ids of the objects in a BOP models folder.
+
+    Raises:
+        DataError: the folder has no models.
+    """
+    return list(_model_files(Path(folder)))
+
+
 def _model_files(folder: Path) -> dict[int, Path]:
     if not folder.is_dir():
         raise DataError(f"models folder {folder} is missing")

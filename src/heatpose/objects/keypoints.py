@@ -12,7 +12,7 @@ from scipy.spatial import KDTree
 from heatpose.geometry.arrays import Array
 from heatpose.objects.mesh import Mesh, face_areas, sample_surface
 
-Strategy: TypeAlias = Literal["fps", "bbox", "curvature", "candidates"]
+Strategy: TypeAlias = Literal["fps", "bbox", "curvature", "uniform", "candidates"]
 
 N_SAMPLES = 10_000  # candidates on the surface
 N_NEIGHBOURS = 50  # of them, around a point, for its surface variation
@@ -25,6 +25,7 @@ def select_keypoints(mesh: Mesh, strategy: Strategy = "fps", count: int | None =
         mesh: the object.
         strategy: ``fps`` for points far from each other, ``bbox`` for the corners and centre of
             the bounding box, ``curvature`` for strongly bent places far from the centre,
+            ``uniform`` for random places on the surface,
             ``candidates`` for many of several kinds, to choose from by what a network makes of
             them (`heatpose.objects.design`).
         count: how many; None for 32, or 9 with ``bbox``.
@@ -46,6 +47,8 @@ def select_keypoints(mesh: Mesh, strategy: Strategy = "fps", count: int | None =
         raise ValueError(f"count must lie in [1, {N_SAMPLES // 10}], got {count}")
     if strategy == "candidates":
         return candidate_keypoints(mesh, count)
+    if strategy == "uniform":
+        return scattered_keypoints(mesh, count)
     return farthest_keypoints(mesh, count) if strategy == "fps" else bent_keypoints(mesh, count)
 
 
@@ -122,6 +125,14 @@ def usual_gap(mesh: Mesh, count: int) -> float:
     choice but farthest points.
     """
     return float(np.sqrt(face_areas(mesh).sum() / count)) / 2
+
+
+def scattered_keypoints(mesh: Mesh, count: int) -> Array:
+    """Draw points at random, each square millimetre of the surface as likely, (count, 3), mm.
+
+    What other strategies have to beat: no choice at all. The seed is always the same.
+    """
+    return sample_surface(mesh, count, np.random.default_rng(0))
 
 
 def surface_variation(points: Array) -> Array:

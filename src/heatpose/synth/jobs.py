@@ -1,6 +1,6 @@
-"""Scenes made by several processes at once.
+"""Scenes, or other things with numbers, made by several processes at once.
 
-Each process makes one scene at a time. One that dies (killed, out of memory, a crash in a library)
+Each process makes one at a time. One that dies (killed, out of memory, a crash in a library)
 is replaced and its scene tried again; what is done stays done. Only the standard library is
 imported here, so that a new process is told its number of threads before numpy starts them.
 """
@@ -45,6 +45,7 @@ def make_scenes(
     folder: Path,
     workers: int,
     threads: int = 1,
+    manner: "Manner | None" = None,
 ) -> Generator[Outcome, None, None]:
     """Make scenes with several processes, and report each as soon as it is done.
 
@@ -58,12 +59,13 @@ def make_scenes(
         folder: where the scenes are written.
         workers: processes.
         threads: of each.
+        manner: for what are no scenes.
 
     Raises:
         HeatposeError: a process raised it (all others would), or three died before they were
             ready to make anything.
     """
-    crew = _Crew(numbers, pickle.dumps(open_maker), folder, threads)
+    crew = _Crew(numbers, pickle.dumps(open_maker), folder, threads, manner or Manner())
     try:
         crew.start(workers)
         while crew.is_busy:
@@ -74,12 +76,29 @@ def make_scenes(
         crew.end()
 
 
+@dataclass(frozen=True)
+class Manner:
+    """How processes are kept, and what is said of what they make."""
+
+    what: str = "scene"  # they make
+    devices: tuple[str, ...] = ()  # CUDA's names of those that processes are dealt out to
+    with_children: bool = False  # whether they start processes of their own
+
+
 class _Crew:
     """Processes, and the scenes that wait for them."""
 
-    def __init__(self, numbers: Iterable[int], pickled: bytes, folder: Path, threads: int) -> None:
+    def __init__(
+        self,
+        numbers: Iterable[int],
+        pickled: bytes,
+        folder: Path,
+        threads: int,
+        manner: Manner,
+    ) -> None:
         self.waiting = deque(numbers)
-        self.new_worker = partial(_Worker, pickled, folder, threads)
+        self.what = manner.what
+        self.new_worker = partial(_Worker, pickled, folder, threads, manner)
         self.workers: list[_Worker] = []
         self.deaths: Counter[int | None] = Counter()  # by scene
 
@@ -90,8 +109,8 @@ class _Crew:
 
     def start(self, workers: int) -> None:
         """Start processes, no more than there are scenes."""
-        for _ in range(min(workers, len(self.waiting))):
-            self.workers.append(self.new_worker())
+        for place in range(min(workers, len(self.waiting))):
+            self.workers.append(self.new_worker(place))
 
     def wait(self) -> list[Outcome]:
         """Wait until a process has something to say, and return what became of scenes."""
@@ -117,8 +136,8 @@ class _Crew:
             return worker.receive()
         except EOFError:
             self.deaths[number] += 1
-            outcome = _after_death(worker.end(), number, self.deaths[number])
-            self.workers[self.workers.index(worker)] = self.new_worker()
+            outcome = _after_death(worker.end(), number, self.deaths[number], self.what)
+            self.workers[self.workers.index(worker)] = self.new_worker(worker.place)
             if outcome is None and number is not None:
                 self.waiting.appendleft(number)
             return outcome
@@ -130,15 +149,15 @@ def remove_leftovers(folder: Path, number: int) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _after_death(status: int | None, number: int | None, deaths: int) -> Outcome | None:
+def _after_death(status: int | None, number: int | None, deaths: int, what: str) -> Outcome | None:
     """Say what follows from the death of a process; None to try again."""
     how = f"was ended by signal {-status}" if status and status < 0 else f"ended with {status}"
     if number is None:
         if deaths >= ATTEMPTS:
-            raise HeatposeError(f"a process {how} before it made a scene, {deaths} times")
+            raise HeatposeError(f"a process {how} before it made a {what}, {deaths} times")
         return None
     if deaths < ATTEMPTS:
-        LOG.warning("scene %d: its process %s; trying again", number, how)
+        LOG.warning("%s %d: its process %s; trying again", what, number, how)
         return None
     return Outcome(number, problem=f"its process {how}, {deaths} times")
 
@@ -146,15 +165,23 @@ def _after_death(status: int | None, number: int | None, deaths: int) -> Outcome
 class _Worker:
     """A process that makes one scene after the other, seen from outside."""
 
-    def __init__(self, pickled: bytes, folder: Path, threads: int) -> None:
+    def __init__(
+        self, pickled: bytes, folder: Path, threads: int, manner: Manner, place: int
+    ) -> None:
         self.folder = folder
+        self.place = place  # among the processes
         self.number: int | None = None  # the scene that it makes
         self.is_idle = False
         # Spawned, not forked: the libraries have threads, which a fork does not survive.
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        arguments = (theirs, folder, threads)
-        self.process = context.Process(target=_work, args=arguments, daemon=True)
+        devices = manner.devices
+        device = devices[place % len(devices)] if devices else None
+        arguments = (theirs, folder, threads, manner.what, device)
+        # Python lets no daemon have children.
+        self.process = context.Process(
+            target=_work, args=arguments, daemon=not manner.with_children
+        )
         self.process.start()
         theirs.close()
         with suppress(BrokenPipeError):  # it died already, which `receive` finds
@@ -195,10 +222,14 @@ class _Worker:
         return self.process.exitcode
 
 
-def _work(connection: Connection, folder: Path, threads: int) -> None:
+def _work(
+    connection: Connection, folder: Path, threads: int, what: str, device: str | None
+) -> None:
     """Make scenes until told to stop: what a process does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    if device is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = device
     with suppress(EOFError, BrokenPipeError):  # the parent is gone
         try:
             make = _opened(connection.recv_bytes(), threads)
@@ -207,7 +238,7 @@ def _work(connection: Connection, folder: Path, threads: int) -> None:
             return
         connection.send(None)
         while True:
-            connection.send(outcome_of(make, connection.recv(), folder))
+            connection.send(outcome_of(make, connection.recv(), folder, what))
 
 
 def _opened(pickled: bytes, threads: int) -> Maker:
@@ -218,12 +249,14 @@ def _opened(pickled: bytes, threads: int) -> Maker:
     return open_maker()
 
 
-def outcome_of(make: Maker, number: int, folder: Path) -> Outcome | HeatposeError:
+def outcome_of(
+    make: Maker, number: int, folder: Path, what: str = "scene"
+) -> Outcome | HeatposeError:
     """Make a scene and return what became of it, or the error that would end all others too."""
     try:
         return Outcome(number, make(number, folder))
     except HeatposeError as error:
         return error
     except Exception as error:  # of any library: the other scenes may be fine
-        LOG.error("scene %d\n%s", number, traceback.format_exc())
+        LOG.error("%s %d\n%s", what, number, traceback.format_exc())
         return Outcome(number, problem=f"{type(error).__name__}: {error}")

@@ -1,11 +1,14 @@
 """Everything a training run depends on besides its data."""
 
 from dataclasses import dataclass, field
+from typing import Literal, TypeAlias, get_args
 
 from heatpose.data.detection_samples import DetectionSampleConfig
 from heatpose.data.samples import SampleConfig
 from heatpose.train.detection_losses import DetectionLossConfig
 from heatpose.train.losses import LossConfig
+
+Schedule: TypeAlias = Literal["cosine", "constant", "one-cycle"]
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,7 @@ class RunConfig:
     samples_per_epoch: int = 8192  # after each: checkpoint, contact sheet, one line of log
     batch_size: int = 32
     learning_rate: float = 1e-3  # at the top of the schedule
+    schedule: Schedule = "cosine"  # how the learning rate goes on once it has risen
     weight_decay: float = 0.01
     warm_up: float = 0.03  # share of the steps in which the learning rate rises
     average: float = 0.999  # decay per step of the moving average of the weights
@@ -29,6 +33,10 @@ class RunConfig:
         for name in ("samples", "samples_per_epoch", "batch_size", "learning_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.schedule not in get_args(Schedule):
+            raise ValueError(
+                f"schedule must be one of {', '.join(get_args(Schedule))}, got {self.schedule!r}"
+            )
         if self.workers < 0:
             raise ValueError(f"workers must not be negative, got {self.workers}")
         if self.devices < 1 or self.batch_size % self.devices:

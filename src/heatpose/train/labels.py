@@ -1,10 +1,12 @@
 """Where the keypoints of an object are in its crops, in every labelling its symmetries allow."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import torch
+from scipy.spatial import KDTree
 from torch import Tensor, nn
 
 from heatpose.data.samples import Sample, SampleSource
@@ -13,10 +15,14 @@ from heatpose.geometry.arrays import Array
 from heatpose.geometry.transforms import transform_points
 from heatpose.model.heatmaps import STRIDE, crop_from_heatmap
 from heatpose.objects.catalogue import ObjectModel
+from heatpose.objects.keypoints import select_keypoints
+from heatpose.objects.mesh import sample_surface
 from heatpose.render.raycast import Rendering
 from heatpose.train.pose_targets import PoseTargets
 
 LARGEST_DISAGREEMENT = 0.2  # px of the crop, between labels and rendered surface
+N_SURFACE = 4000  # points of a surface, to see whether keypoints lie on it
+_ON_IT = 0.05  # diameters between a keypoint and a surface that is its own, at most
 
 
 class KeypointLabels(nn.Module):
@@ -90,7 +96,8 @@ def check_labels(maker: SampleSource, n_samples: int = 64, seed: int = 0) -> flo
     """Compare the labels of samples with what is rendered where they point.
 
     Where a keypoint is visible, the object coordinates rendered at its label are its own
-    coordinates. This goes through crop, camera and label as training does.
+    coordinates. This goes through crop, camera and label as training does. An object whose
+    keypoints lie off its surface, as corners of boxes do, is labelled with others for this.
 
     Args:
         maker: what training takes its samples from.
@@ -103,11 +110,12 @@ def check_labels(maker: SampleSource, n_samples: int = 64, seed: int = 0) -> flo
     Raises:
         LabelError: labels and rendering disagree, or no sample shows a keypoint.
     """
-    labels = KeypointLabels(maker.objects)
+    objects = [_with_points_on_it(model) for model in maker.objects]
+    labels = KeypointLabels(objects)
     errors: list[float] = []
     for number in range(n_samples):
         sample = maker(np.random.default_rng([seed, number]))
-        model = maker.objects[sample.object_index]
+        model = objects[sample.object_index]
         rendering = maker.renderer.render(
             [model.object_id], [sample.camera_from_object], sample.camera
         )
@@ -130,6 +138,15 @@ def check_labels(maker: SampleSource, n_samples: int = 64, seed: int = 0) -> flo
     return middle
 
 
+def _with_points_on_it(model: ObjectModel) -> ObjectModel:
+    """Give an object keypoints on its surface in place of others: nothing is rendered at those."""
+    surface = sample_surface(model.mesh, N_SURFACE, np.random.default_rng(0))
+    away = np.asarray(KDTree(surface).query(model.keypoints)[0])
+    if (away < _ON_IT * model.diameter).all():
+        return model
+    return replace(model, keypoints=select_keypoints(model.mesh, "fps", len(model.keypoints)))
+
+
 def _disagreement(
     rendering: Rendering, pixels: Array, model: ObjectModel, sample: Sample
 ) -> list[float]:
@@ -143,7 +160,7 @@ def _disagreement(
     surface = seen[0].astype(float)  # (n, 3), mm
     keypoints = model.keypoints[inside]
     # Farther away than a twentieth of the object, the label shows another, nearer surface.
-    visible = np.linalg.norm(surface - keypoints, axis=1) < 0.05 * model.diameter
+    visible = np.linalg.norm(surface - keypoints, axis=1) < _ON_IT * model.diameter
     pose, camera = sample.camera_from_object, sample.camera
     shown = camera.project(transform_points(pose, surface[visible]))
     true = camera.project(transform_points(pose, keypoints[visible]))

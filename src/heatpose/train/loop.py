@@ -81,7 +81,12 @@ def _process() -> tuple[int, int]:
 
 
 def train_keypoints(
-    run: Path, maker: SampleSource, network: KeypointNet, config: TrainConfig, resume: bool = False
+    run: Path,
+    maker: SampleSource,
+    network: KeypointNet,
+    config: TrainConfig,
+    resume: bool = False,
+    quiet: bool = False,
 ) -> None:
     """Train a keypoint network.
 
@@ -91,6 +96,7 @@ def train_keypoints(
         network: to start from.
         config: everything else.
         resume: go on from ``last.ckpt`` of the run folder.
+        quiet: no progress on the screen, for one who shows that of many runs.
 
     Raises:
         CheckpointError: there is nothing to resume from, it is damaged or of another network;
@@ -105,7 +111,7 @@ def train_keypoints(
     module = KeypointTraining(network, maker.objects, config)
     stream = SampleStream(maker, config.steps * config.batch_size, config.seed)
     unseen = SampleStream(maker, UNSEEN, config.seed + 1)
-    _fit(run, module, stream, EpochEnd(run, unseen, UNSEEN, _notes()), resume)
+    _fit(run, module, stream, EpochEnd(run, unseen, UNSEEN, _notes()), resume, quiet)
 
 
 def train_detector(
@@ -220,9 +226,10 @@ def _fit(
     stream: Dataset[Batch],
     epoch_end: EpochEnd,
     resume: bool,
+    quiet: bool = False,
 ) -> None:
     """Train, from the start or from the checkpoint of the run."""
-    _trainer(run, module.config, epoch_end).fit(
+    _trainer(run, module.config, epoch_end, quiet).fit(
         module,
         _loader(stream, module.config),
         ckpt_path=str(run / "last.ckpt") if resume else None,
@@ -248,7 +255,7 @@ def _one_thread(worker: int) -> None:
     torch.set_num_threads(1)
 
 
-def _trainer(run: Path, config: RunConfig, epoch_end: EpochEnd) -> lightning.Trainer:
+def _trainer(run: Path, config: RunConfig, epoch_end: EpochEnd, quiet: bool) -> lightning.Trainer:
     # A run that goes on writes a new CSV file beside the old one: the logger would empty it.
     loggers = [CSVLogger(run, "csv"), TensorBoardLogger(run, "tensorboard", version="")]
     for advice in UNFITTING_ADVICE:
@@ -265,7 +272,7 @@ def _trainer(run: Path, config: RunConfig, epoch_end: EpochEnd) -> lightning.Tra
         gradient_clip_val=config.clip,
         logger=loggers,
         log_every_n_steps=20,
-        callbacks=[ProgressBar(config), epoch_end],
+        callbacks=[epoch_end] if quiet else [ProgressBar(config), epoch_end],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,

@@ -69,7 +69,7 @@ class Training(lightning.LightningModule, Generic[Network, Config]):
                 mean.copy_(now)  # statistics of batch norms are averages already
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW; the learning rate rises, then falls as a cosine, stepped with every batch."""
+        """AdamW; the learning rate follows the schedule, stepped with every batch."""
         config = self.config
         # Batch norms and biases are not decayed: they do not make a function more complex.
         learned = [p for p in self.network.parameters() if p.requires_grad]
@@ -89,8 +89,30 @@ class Training(lightning.LightningModule, Generic[Network, Config]):
         }
 
     def _share_of_learning_rate(self, step: int) -> float:
-        rising = max(self.config.warm_up * self.config.steps, 1.0)
+        return share_of_learning_rate(self.config, step)
+
+
+def share_of_learning_rate(config: RunConfig, step: int) -> float:
+    """Return the learning rate of a step over that at the top of the schedule, in (0, 1].
+
+    ``cosine`` rises for the warm-up and falls to a hundredth; ``constant`` stays after the same
+    rise; ``one-cycle`` (Smith and Topin, 2017, arXiv 1708.07120) rises from a 25th for three
+    tenths of the steps and falls to a 250,000th, both as cosines, as torch has it. Momentum
+    stays what it is.
+    """
+    if config.schedule == "one-cycle":
+        rising = 0.3 * config.steps
         if step < rising:
-            return (step + 1) / (rising + 1)
-        done = (step - rising) / max(self.config.steps - rising, 1.0)
-        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+            return _cosine(1 / 25, 1.0, step / rising)
+        return _cosine(1.0, 4e-6, (step - rising) / (config.steps - rising))
+    rising = max(config.warm_up * config.steps, 1.0)
+    if step < rising:
+        return (step + 1) / (rising + 1)
+    if config.schedule == "constant":
+        return 1.0
+    return _cosine(1.0, 0.01, (step - rising) / max(config.steps - rising, 1.0))
+
+
+def _cosine(start: float, end: float, done: float) -> float:
+    """Go from one value to another along half a cosine, as far as is done, in [0, 1]."""
+    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
