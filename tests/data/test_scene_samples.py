@@ -55,7 +55,7 @@ def shown_beside_labels(maker, sample, rng):
 
 @pytest.mark.parametrize("share", [0.0, 1.0], ids=["straight", "rolled"])
 def test_pictures_show_the_surface_where_labels_say(make, monkeypatch, share):
-    monkeypatch.setattr(scene_samples, "degrade", lambda rng, image: image)
+    monkeypatch.setattr(scene_samples, "degrade", lambda rng, image, harsh: image)
     monkeypatch.setattr(scene_samples, "ROLLED", share)
     maker = make(box_cut=0.0)
     errors = []
@@ -153,7 +153,7 @@ def test_it_takes_the_place_of_a_sample_maker(make):
 
 
 def test_beyond_a_turned_picture_there_is_background(make, monkeypatch):
-    monkeypatch.setattr(scene_samples, "degrade", lambda rng, image: image)
+    monkeypatch.setattr(scene_samples, "degrade", lambda rng, image, harsh: image)
     monkeypatch.setattr(scene_samples, "ROLLED", 1.0)
     maker = make(roll=0.01)
     maker.backgrounds.draw = lambda rng, height, width: np.full((height, width, 3), 77, np.uint8)
