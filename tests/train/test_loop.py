@@ -32,7 +32,7 @@ def config(maker, **others):
         "workers": 0,
         "bf16": False,
         "sample": maker.config,
-        "loss": LossConfig(pose=0.1),
+        "loss": LossConfig(pose=0.1, monte_carlo=0.01),
     }
     return TrainConfig(**{**values, **others})
 
@@ -81,8 +81,10 @@ def test_a_run_leaves_all_that_is_needed_to_use_it(tmp_path, maker):
     objects = [object_from_record(record, run) for record in stored["objects"]]
     assert [o.object_id for o in objects] == [3, 7]
     np.testing.assert_allclose(objects[0].keypoints, maker.objects[0].keypoints)
-    assert json.loads((run / "train.json").read_text())["config"]["samples"] == 32
+    stored = json.loads((run / "train.json").read_text())["config"]
+    assert stored["samples"] == 32 and stored["loss"]["monte_carlo"] == 0.01
     assert [line["epoch"] for line in lines(run)] == [1, 2]
+    assert {"train_pose", "train_monte_carlo", "train_left_out"} <= lines(run)[0].keys()
     assert read_image(run / "contact_sheets" / "epoch_0002.png").shape == (128, 384, 3)
     assert (run / "csv" / "version_0" / "metrics.csv").exists()
     assert list((run / "tensorboard").glob("events*"))
