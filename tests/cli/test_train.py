@@ -34,6 +34,20 @@ def test_train_keypoints_makes_a_run_and_says_what_comes_next(tmp_path, models):
     assert (run / "network.safetensors").exists()
 
 
+def test_weights_of_the_pose_are_recorded(tmp_path, models, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "heatpose.train.loop.train_keypoints",
+        lambda run, maker, network, config, resume: seen.append(config.loss),
+    )
+    out = ["--objects", str(models), "--out", str(tmp_path / "run"), *SMALL]
+    weights = ["--pose-weight", "0.5", "--monte-carlo-weight", "0.02"]
+    for options in ([], weights):
+        result = CliRunner().invoke(app, ["train", "keypoints", *out, *options])
+        assert result.exit_code == 0, result.output
+    assert [(loss.pose, loss.monte_carlo) for loss in seen] == [(0.0, 0.0), (0.5, 0.02)]
+
+
 def test_cad_files_are_numbered_and_their_unit_is_said(tmp_path, models):
     run = tmp_path / "run"
     files = [option for path in sorted(models.iterdir()) for option in ("--objects", str(path))]

@@ -18,6 +18,7 @@ from heatpose.train.loop import EpochNumbers, train_keypoints
 from heatpose.train.losses import LossConfig
 from heatpose.train.start import make_network
 
+ALL_TERMS = LossConfig(pose=0.1, monte_carlo=0.01)
 NETWORK = NetworkConfig(n_objects=2, n_keypoints=8, decoder_channels=16, crop_size=64)
 
 # Lightning and tensorboard are not ours to mend.
@@ -72,7 +73,7 @@ def test_a_batch_must_be_one_that_devices_can_share(maker):
 
 def test_a_run_leaves_all_that_is_needed_to_use_it(tmp_path, maker):
     run = tmp_path / "run"
-    train_keypoints(run, maker, make_network(NETWORK, 0), config(maker))
+    train_keypoints(run, maker, make_network(NETWORK, 0), config(maker, loss=ALL_TERMS))
 
     network, notes = load_network(run / "network.safetensors")
     assert network.config == NETWORK
@@ -81,8 +82,10 @@ def test_a_run_leaves_all_that_is_needed_to_use_it(tmp_path, maker):
     objects = [object_from_record(record, run) for record in stored["objects"]]
     assert [o.object_id for o in objects] == [3, 7]
     np.testing.assert_allclose(objects[0].keypoints, maker.objects[0].keypoints)
-    assert json.loads((run / "train.json").read_text())["config"]["samples"] == 32
+    stored = json.loads((run / "train.json").read_text())["config"]
+    assert stored["samples"] == 32 and stored["loss"]["monte_carlo"] == 0.01
     assert [line["epoch"] for line in lines(run)] == [1, 2]
+    assert {"train_pose", "train_monte_carlo", "train_left_out"} <= lines(run)[0].keys()
     assert read_image(run / "contact_sheets" / "epoch_0002.png").shape == (128, 384, 3)
     assert (run / "csv" / "version_0" / "metrics.csv").exists()
     assert list((run / "tensorboard").glob("events*"))
@@ -91,7 +94,7 @@ def test_a_run_leaves_all_that_is_needed_to_use_it(tmp_path, maker):
 
 def test_a_run_that_goes_on_ends_as_one_that_was_not_interrupted(tmp_path, maker, monkeypatch):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    train_keypoints(whole, maker, make_network(NETWORK, 0), config(maker))
+    train_keypoints(whole, maker, make_network(NETWORK, 0), config(maker, loss=ALL_TERMS))
 
     class Interrupted(Exception):
         pass
@@ -102,11 +105,13 @@ def test_a_run_that_goes_on_ends_as_one_that_was_not_interrupted(tmp_path, maker
 
     monkeypatch.setattr(loop.EpochEnd, "on_train_epoch_start", stop)
     with pytest.raises(Interrupted):
-        train_keypoints(parts, maker, make_network(NETWORK, 0), config(maker))
+        train_keypoints(parts, maker, make_network(NETWORK, 0), config(maker, loss=ALL_TERMS))
     assert [line["epoch"] for line in lines(parts)] == [1]
     monkeypatch.undo()
     monkeypatch.setattr(loop, "UNSEEN", 12)
-    train_keypoints(parts, maker, make_network(NETWORK, 5), config(maker), resume=True)
+    train_keypoints(
+        parts, maker, make_network(NETWORK, 5), config(maker, loss=ALL_TERMS), resume=True
+    )
 
     first, second = (load_network(run / "network.safetensors")[0] for run in (whole, parts))
     for name, value in first.state_dict().items():

@@ -7,9 +7,11 @@ from heatpose.geometry.rotations import matrix_from_vector, random_rotation
 from heatpose.geometry.transforms import make_transform, transform_points
 from heatpose.model.heatmaps import SIGMA, encode
 from heatpose.model.network import KeypointNet, NetworkConfig
+from heatpose.train import losses
 from heatpose.train.losses import (
     LossConfig,
     choose_labelling,
+    decoded_covariances,
     decoded_offsets,
     heatmap_divergence,
     keypoint_loss,
@@ -79,6 +81,18 @@ def test_flat_maps_have_no_offset_and_little_mass(truth):
     torch.testing.assert_close(offsets, torch.zeros(3, 6, 2), atol=0.02, rtol=0)
     share = (2 * RADIUS) ** 2 / (HEIGHT * WIDTH)
     torch.testing.assert_close(masses, torch.full((3, 6), share))
+
+
+def test_covariances_are_those_of_the_drawn_gaussians(truth):
+    sigma = 1.0  # so that the window cuts nothing off
+    heatmaps = perfect_logits(truth + torch.tensor([0.3, -0.6]), sigma).exp()
+    heatmaps = (heatmaps + perfect_logits(truth + torch.tensor([0.7, 0.2]), sigma).exp()) / 2
+    offsets, _ = decoded_offsets(heatmaps, truth, RADIUS)
+    found = decoded_covariances(heatmaps, truth, offsets, RADIUS)
+    # By hand: the two lie 0.2 and 0.4 px to either side of their mean, and each pixel is 1 px wide.
+    between = torch.tensor([[0.04, 0.08], [0.08, 0.16]])
+    expected = (sigma**2 + 1 / 12) * torch.eye(2) + between
+    torch.testing.assert_close(found, expected.expand(3, 6, 2, 2), atol=0.01, rtol=0)
 
 
 def test_an_offset_counts_by_the_mass_that_speaks_for_it(truth):
@@ -159,9 +173,10 @@ def test_keypoints_that_are_not_there_do_not_count(truth, logits):
 def test_a_batch_without_any_keypoint_costs_nothing(pose_targets, logits):
     logits = logits.requires_grad_()
     nothing = torch.full((3, 2, 6, 2), NAN)
-    loss = keypoint_loss(logits, nothing, LossConfig(pose=1.0), pose_targets)
+    loss = keypoint_loss(logits, nothing, LossConfig(pose=1.0, monte_carlo=1.0), pose_targets)
     loss.total.backward()
     assert loss.total.item() == pytest.approx(0, abs=1e-4) and not logits.grad.any()
+    assert loss.left_out.item() == 3
 
 
 @pytest.mark.parametrize("weights", [(1.0, 0.0), (0.0, 1.0)], ids=["heatmap", "reprojection"])
@@ -202,13 +217,13 @@ def test_a_step_along_the_gradient_brings_keypoints_nearer(truth):
 def test_everything_is_finite_and_float32_under_autocast(truth, logits, pose_targets, scale):
     logits = (logits * scale).requires_grad_()
     labellings = torch.stack([truth, truth.flip(1)], dim=1)
-    config = LossConfig(pose=1.0)
+    config = LossConfig(pose=1.0, monte_carlo=1.0)
     with torch.autocast("cpu", torch.bfloat16):
         loss = keypoint_loss(logits, labellings, config, pose_targets)
     loss.total.backward()
     assert logits.grad.isfinite().all()
     plain = keypoint_loss(logits, labellings, config, pose_targets)
-    for term in ("total", "heatmap", "reprojection", "pose", "distance"):
+    for term in ("total", "heatmap", "reprojection", "pose", "monte_carlo", "distance"):
         assert getattr(loss, term).dtype == torch.float32
         torch.testing.assert_close(getattr(loss, term), getattr(plain, term))
 
@@ -298,10 +313,100 @@ def test_the_pose_is_that_of_the_chosen_labelling(truth, pose_targets):
 
 
 def test_a_pose_weight_without_targets_is_an_error(truth, logits):
+    with pytest.raises(ValueError, match=r"monte_carlo weight is 0.1 but there are no"):
+        keypoint_loss(logits, truth[:, None], LossConfig(monte_carlo=0.1))
     with pytest.raises(ValueError, match=r"pose weight is 0.5 but there are no pose_targets"):
         keypoint_loss(logits, truth[:, None], LossConfig(pose=0.5))
     with pytest.raises(ValueError, match="sigma must be positive, got 0"):
         LossConfig(sigma=0)
+
+
+# -- the density of the pose
+
+
+@pytest.fixture
+def in_view(rng):
+    """Keypoints (b, k, 2) of three objects, as their poses have them, and the targets."""
+    camera = Camera(fx=150, fy=160, cx=21.3, cy=14.2, width=WIDTH, height=HEIGHT)
+    poses = np.stack([make_transform(random_rotation(rng), [0, 0, 800]) for _ in range(3)])
+    points = rng.uniform(-40, 40, (3, 6, 3))
+    targets = PoseTargets(
+        heatmap_camera=torch.tensor(camera.matrix).expand(3, 3, 3),
+        camera_from_object=torch.tensor(poses)[:, None].repeat(1, 2, 1, 1),
+        points=torch.tensor(points),
+        diameters=torch.full((3,), 110.0),
+    )
+    return torch.tensor(camera.project(transform_points(poses, points))).float(), targets
+
+
+def test_without_its_weight_the_density_of_the_pose_is_not_even_asked_for(
+    truth, logits, pose_targets, monkeypatch
+):
+    logits.requires_grad_()
+    config = LossConfig(pose=0.3)
+
+    def never(*_):
+        raise AssertionError
+
+    monkeypatch.setattr(losses, "_monte_carlo_term", never)
+    state = torch.random.get_rng_state()
+    loss = keypoint_loss(logits, truth[:, None], config, pose_targets, seed=5)
+    assert loss.monte_carlo == 0 and loss.left_out == 0
+    assert torch.equal(loss.total, loss.heatmap + 0.2 * loss.reprojection + 0.3 * loss.pose)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_the_density_leaves_the_random_numbers_of_others_alone(in_view, rng):
+    truth, targets = in_view
+    logits = perfect_logits(truth + torch.tensor(rng.normal(size=truth.shape) * 0.2).float())
+    config, state = LossConfig(monte_carlo=0.1), torch.random.get_rng_state()
+    first, again, other = (
+        keypoint_loss(logits, truth[:, None], config, targets, seed) for seed in (3, 3, 4)
+    )
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.equal(first.total, again.total)
+    assert first.monte_carlo != other.monte_carlo
+    torch.testing.assert_close(first.monte_carlo, other.monte_carlo, atol=0.5, rtol=0)
+
+
+def test_the_true_pose_is_the_more_surprising_the_farther_keypoints_are_off(in_view, rng):
+    truth, targets = in_view
+    errors = torch.tensor(rng.normal(size=truth.shape)).float() * 0.3
+    config = LossConfig(heatmap=0.0, reprojection=0.0, monte_carlo=1.0)
+    found = [
+        keypoint_loss(perfect_logits(truth + s * errors), truth[:, None], config, targets).total
+        for s in (0.5, 1.0, 2.0)
+    ]
+    assert found == sorted(found)
+
+
+def test_a_step_along_the_gradient_of_the_surprise_brings_keypoints_nearer(in_view, rng):
+    truth, targets = in_view
+    logits = perfect_logits(truth + torch.tensor(rng.normal(size=truth.shape) * 0.4).float())
+    logits.requires_grad_()
+    config = LossConfig(heatmap=0.0, reprojection=0.0, monte_carlo=1.0)
+    before = keypoint_loss(logits, truth[:, None], config, targets)
+    before.total.backward()
+    after = keypoint_loss(logits - logits.grad, truth[:, None], config, targets)
+    assert before.left_out == 0 and after.distance < 0.97 * before.distance
+
+
+def test_the_surprise_is_that_of_the_chosen_labelling(in_view, rng):
+    truth, targets = in_view
+    errors = torch.tensor(rng.normal(size=truth.shape)).float() * 0.3
+    labellings = torch.stack([truth.flip(1), truth], dim=1)
+    config = LossConfig(monte_carlo=1.0)
+    logits = perfect_logits(truth + errors)
+    right = keypoint_loss(logits, labellings, config, targets).monte_carlo
+    torch.testing.assert_close(
+        right, keypoint_loss(logits, truth[:, None], config, targets).monte_carlo
+    )
+    for place, same in ((0, True), (1, False)):
+        changed = targets.camera_from_object.clone()
+        changed[:, place, 2, 3] *= 2
+        other = PoseTargets(targets.heatmap_camera, changed, targets.points, targets.diameters)
+        found = keypoint_loss(logits, labellings, config, other).monte_carlo
+        assert torch.isclose(found, right) == same
 
 
 # -- with the network

@@ -31,7 +31,7 @@ ADAPTED = 0.25  # how far a round moves the covariance of the proposal from that
 STEPS = 4  # of Gauss-Newton towards the mode
 FREEDOM = 3.0  # degrees of freedom of the proposals: tails of the third power
 _SMALLEST_FACTOR = 1e-3  # errors of 1/30 of the heatmaps' spread are as good as none
-_SMALLEST_SHARE = 1e-6  # of the largest eigenvalue, what float32 can tell from 0
+_SMALLEST_PIVOT = 1e-5  # share of a direction that the others leave; float32 has seven digits
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,12 +187,25 @@ def _mode(
         matrix, right = evidence.normal_equations(pixels, slopes)
         if step < STEPS:  # with a prior of one radian and one diameter, that any can be solved
             change = change + torch.linalg.solve_ex(matrix + identity, right - change)[0]
-    known = torch.linalg.eigvalsh(matrix)
-    fixed = known[:, 0] > (_SMALLEST_SHARE * known[:, -1]).clamp_min(1.0)
-    fixed &= change.isfinite().all(dim=1)
-    matrix = torch.where(fixed[:, None, None], matrix, identity)
-    change = torch.where(fixed[:, None], change, 0.0)
-    return change, torch.linalg.inv_ex(matrix)[0], fixed
+    covariance, definite = _inverse(matrix)
+    fixed = definite & (covariance.diagonal(dim1=1, dim2=2) < 1).all(dim=1)
+    covariance = torch.where(fixed[:, None, None], covariance, identity)
+    return torch.where(fixed[:, None], change, 0.0), covariance, fixed
+
+
+def _inverse(matrices: Tensor) -> tuple[Tensor, Tensor]:
+    """Invert symmetric matrices (b, 6, 6), and say which of them have an inverse, (b,).
+
+    By Cholesky factors: what finds eigenvalues raises an error on the worst of matrices.
+    """
+    scale = matrices.diagonal(dim1=1, dim2=2).clamp_min(1e-12).rsqrt()
+    scale = scale[:, :, None] * scale[:, None]
+    factors, failed = torch.linalg.cholesky_ex(matrices * scale)  # of a diagonal of ones
+    pivots = factors.diagonal(dim1=1, dim2=2).square().amin(dim=1)
+    definite = (failed == 0) & (pivots > _SMALLEST_PIVOT)  # NaN is not
+    identity = torch.eye(6, device=matrices.device)
+    factors = torch.where(definite[:, None, None], factors, identity)
+    return torch.cholesky_inverse(factors) * scale, definite
 
 
 def _fit(changes: Tensor, weights: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
