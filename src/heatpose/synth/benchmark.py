@@ -50,13 +50,14 @@ RGBD_LMO = Benchmark(
             distractors=(2, 6),
             bins=0.0,
             standing=0.8,
-            sizes=(50.0, 120.0),
+            sizes=(75.0, 150.0),
             elevations=(0.3, 0.9),
             spread=(0.35, 0.6),
         ),
     ),
     scenes=10,
     split="test",
+    digest="29a7de880483252f448a1ee9b36299737cd6090b9d3a8b5668f6c4569c77b120",
 )
 BENCHMARKS: Mapping[str, Benchmark] = {"rgbd-lmo": RGBD_LMO}
 
