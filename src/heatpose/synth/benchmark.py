@@ -57,7 +57,7 @@ RGBD_LMO = Benchmark(
     ),
     scenes=10,
     split="test",
-    digest="29a7de880483252f448a1ee9b36299737cd6090b9d3a8b5668f6c4569c77b120",
+    digest="6c5d587f91002b38aa33d487521f12e83e3aa32f049354a159d145cf8efb84ed",
 )
 BENCHMARKS: Mapping[str, Benchmark] = {"rgbd-lmo": RGBD_LMO}
 
