@@ -360,6 +360,24 @@ def test_depth_corrects_poses_and_leaves_what_the_picture_said_of_them(
         setattr(estimator, option, True)
 
 
+def test_depth_that_cannot_help_a_pose_says_how_much_of_it_agrees(
+    estimator, objects, camera, random_pose, caplog
+):
+    """A wall 200 mm behind the brick; and one so far away that its unit must be another."""
+    pose = random_pose()
+    estimator.predictor.poses = {3: pose}
+    found = [detection(objects[1], pose, camera)]
+    image = black(camera).image
+    [alone] = estimator(black(camera), found)
+    for farther, expected in ((pose[2, 3] + 200, 0.0), (10 * pose[2, 3], None)):
+        wall = np.full(image.shape[:2], farther, np.float32)
+        [seen] = estimator(Observation(image, camera, wall), found)
+        assert seen.depth_agreement == expected
+        np.testing.assert_array_equal(seen.camera_from_object, alone.camera_from_object)
+    [warning] = caplog.records
+    assert warning.getMessage().startswith("depth is 1")
+
+
 @pytest.mark.real
 def test_true_keypoints_of_all_development_frames_give_the_true_poses(real_data):
     """Ground truth, through crop, heatmaps, decoding and PnP, comes back: ADD in mm."""

@@ -26,6 +26,7 @@ from heatpose.data.frames import frames_of_targets, with_true_boxes
 from heatpose.data.images import read_depth
 from heatpose.evaluate.errors import add, add_s, mssd
 from heatpose.evaluate.latency import machine
+from heatpose.evaluate.worse_depth import coarser, holey, noisy
 from heatpose.geometry.arrays import Array, Depth
 from heatpose.geometry.rotations import nearest_rotation, skew
 from heatpose.geometry.transforms import make_transform, transform_points
@@ -37,7 +38,7 @@ from heatpose.types import PoseEstimate
 
 TURN, SHIFT, ALONG = np.radians(3), 4.0, 0.03  # of perturbed poses
 Ids = tuple[int, int]
-Change = Callable[[Depth, np.random.Generator], Depth]
+Change = Callable[[np.random.Generator, Depth], Depth]
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,34 +215,15 @@ def read(dataset: BopDataset, ids: Ids) -> Depth:
 @functools.lru_cache(maxsize=4)
 def depth_of(dataset: BopDataset, ids: Ids, change: Change) -> Depth:
     """Return the depth of an image after a change, the same one each time."""
-    return change(read(dataset, ids), np.random.default_rng(ids))
+    return change(np.random.default_rng(ids), read(dataset, ids))
 
 
-def as_it_is(depth: Depth, rng: np.random.Generator) -> Depth:
+def as_it_is(rng: np.random.Generator, depth: Depth) -> Depth:
     """Change nothing."""
     return depth
 
 
-def noisy(depth: Depth, rng: np.random.Generator, sigma: float) -> Depth:
-    """Add independent noise, mm."""
-    return depth + sigma * rng.standard_normal(depth.shape, np.float32)
-
-
-def holey(depth: Depth, rng: np.random.Generator, share: float, size: int) -> Depth:
-    """Take a share of the image out, in blots of about so many px."""
-    height, width = depth.shape
-    coarse = rng.random((height // size + 1, width // size + 1)).astype(np.float32)
-    blots = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-    return np.where(blots < np.quantile(blots, share), np.float32(np.nan), depth)
-
-
-def coarse(depth: Depth, rng: np.random.Generator, factor: int) -> Depth:
-    """Keep every so manieth row and column, and repeat them."""
-    few = depth[factor // 2 :: factor, factor // 2 :: factor]
-    return np.repeat(np.repeat(few, factor, 0), factor, 1)[: depth.shape[0], : depth.shape[1]]
-
-
-def shifted(depth: Depth, rng: np.random.Generator, by: float) -> Depth:
+def shifted(rng: np.random.Generator, depth: Depth, by: float) -> Depth:
     """Measure everything so much too far, mm."""
     return depth + np.float32(by)
 
@@ -249,24 +231,24 @@ def shifted(depth: Depth, rng: np.random.Generator, by: float) -> Depth:
 WORSE: dict[str, Change] = {
     "noise of 3 mm": functools.partial(noisy, sigma=3),
     "noise of 10 mm": functools.partial(noisy, sigma=10),
-    "half of it holes of 10 px": functools.partial(holey, share=0.5, size=10),
-    "nine tenths holes of 10 px": functools.partial(holey, share=0.9, size=10),
-    "half the resolution": functools.partial(coarse, factor=2),
-    "a quarter of the resolution": functools.partial(coarse, factor=4),
-    "an eighth of the resolution": functools.partial(coarse, factor=8),
+    "half of it holes of 10 px": functools.partial(holey, share=0.5),
+    "nine tenths holes of 10 px": functools.partial(holey, share=0.9),
+    "half the resolution": functools.partial(coarser, more=1),
+    "a quarter of the resolution": functools.partial(coarser, more=3),
+    "an eighth of the resolution": functools.partial(coarser, more=7),
     "5 mm too far": functools.partial(shifted, by=5),
     "20 mm too far": functools.partial(shifted, by=20),
 }
 
 
-def without_edges(depth: Depth, rng: np.random.Generator) -> Depth:
+def without_edges(rng: np.random.Generator, depth: Depth) -> Depth:
     """Leave out pixels beside jumps of 2 % (flying pixels: Sarbolandi et al., CVIU 2015)."""
     far = cv2.dilate(np.nan_to_num(depth, nan=-1), np.ones((3, 3), np.uint8))
     near = cv2.erode(np.nan_to_num(depth, nan=1e6), np.ones((3, 3), np.uint8))
     return np.where(far - near > 0.02 * near, np.float32(np.nan), depth)
 
 
-def without_flying(depth: Depth, rng: np.random.Generator) -> Depth:
+def without_flying(rng: np.random.Generator, depth: Depth) -> Depth:
     """Leave out pixels 1 % behind one neighbour and before the opposite one."""
     flying = np.zeros(depth.shape, bool)
     for axis in (0, 1):
@@ -277,7 +259,7 @@ def without_flying(depth: Depth, rng: np.random.Generator) -> Depth:
     return np.where(flying, np.float32(np.nan), depth)
 
 
-def filled(depth: Depth, rng: np.random.Generator) -> Depth:
+def filled(rng: np.random.Generator, depth: Depth) -> Depth:
     """Give holes the median of what was measured beside them."""
     rows, cols = np.nonzero(np.isnan(depth))
     padded = np.pad(depth, 1, constant_values=np.nan)
@@ -288,7 +270,7 @@ def filled(depth: Depth, rng: np.random.Generator) -> Depth:
     return full
 
 
-def median(depth: Depth, rng: np.random.Generator) -> Depth:
+def median(rng: np.random.Generator, depth: Depth) -> Depth:
     """Take medians of 5 x 5 px."""
     middle = cv2.medianBlur(np.nan_to_num(depth), 5)
     return np.where(np.isnan(depth) | (middle == 0), np.float32(np.nan), middle)

@@ -71,7 +71,7 @@ class PoseEstimate:
     visible: Mask | None = None  # (k,), keypoints that no object hides in these poses
     evidence: Evidence | None = None
     probability: float | None = None  # that MSSD is below a tenth of the diameter; None: unknown
-    # Share of its surface with a measured depth that lies there; None: depth has no part in it.
+    # Share of its surface with a measured depth that lies there; None: too little was measured.
     depth_agreement: float | None = None
 
     def __post_init__(self) -> None:

@@ -187,6 +187,24 @@ def test_of_candidates_those_stay_that_keypoints_agree_with(dataset):
     assert replace(frame, wanted=None).choose_poses(poses) == [poses[i] for i in (3, 1, 2, 0)]
 
 
+def test_of_candidates_those_stay_that_depth_agrees_with_too(dataset):
+    """Ranks 0.9 and 0.5; with depth the first loses to the second, unless that is unknown too."""
+    frame, _ = frames_of_targets(dataset, None, {5}, known_only=True)
+    sure, right = posed(5, 0.9, 1.0), posed(5, 0.5, 1.0)
+
+    def chosen(*agreements):
+        poses = [
+            replace(one, depth_agreement=agreement)
+            for one, agreement in zip((sure, right), agreements, strict=True)
+        ]
+        [best] = frame.choose_poses(poses)
+        return best.score
+
+    assert chosen(None, None) == chosen(0.9, 0.9) == 0.9
+    assert chosen(0.3, 0.9) == chosen(None, 0.9) == chosen(0.0, None) == 0.5
+    assert chosen(0.9, None) == 0.9
+
+
 def test_frames_of_a_data_set_have_its_depth_where_there_is_one(dataset):
     folder = dataset.root / "test" / "000004" / "depth"
     folder.mkdir()

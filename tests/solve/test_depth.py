@@ -11,7 +11,7 @@ from heatpose.objects.catalogue import read_models
 from heatpose.objects.mesh import Mesh
 from heatpose.objects.surface import smooth_normals
 from heatpose.render.raycast import Renderer
-from heatpose.solve.depth import PosedObject, depth_ratio, refine_with_depth
+from heatpose.solve.depth import PosedObject, depth_agreement, depth_ratio, refine_with_depth
 from heatpose.solve.refine import perturbed
 
 BRICK, CUBE, BALL, PLATE = 3, 7, 8, 9
@@ -83,6 +83,23 @@ def test_a_pose_moved_along_its_ray_comes_back(renderer, camera, share):
     degrees, mm = difference(fit.camera_from_object, POSE)
     assert degrees < 0.1 and mm < 0.2  # the filter rounds the creases of the brick a little
     assert fit.agreement > 0.97
+
+
+def test_agreement_is_the_share_of_what_was_measured_that_lies_there(renderer, camera):
+    """Of the whole brick; 5 and 8 mm off; where half of it was not measured, or is covered."""
+    depth = renderer.depth(BRICK, POSE, camera)
+    left = np.zeros(depth.shape, bool)
+    left[:, : int(np.median(np.nonzero(np.isfinite(depth))[1]))] = True
+
+    def agreement(depth, pose=POSE):
+        return depth_agreement(PosedObject(BRICK, pose, spread()), depth, camera, renderer)
+
+    assert agreement(depth) > 0.97
+    assert agreement(depth + 5) > 0.97 and agreement(depth + 8) < 0.1
+    assert agreement(np.where(left, np.float32(np.nan), depth)) > 0.97
+    assert agreement(np.where(left, depth - 40, depth)) == pytest.approx(0.5, abs=0.1)
+    assert agreement(np.full_like(depth, np.nan)) is None
+    assert agreement(depth, make_transform(POSE[:3, :3], np.array([0.0, 0, -500]))) is None
 
 
 def test_a_pose_turned_and_moved_comes_back(renderer, camera, rng):

@@ -84,6 +84,7 @@ def bench(
         threshold=threshold,
         runtime=runtime,
         threads=threads,
+        depth=not no_depth,
     )
     screen = Console(stderr=True)
     latency = measure(

@@ -161,9 +161,15 @@ class BopDataset:
             raise DataError(f"no image {image_id:06d} (.png, .jpg, .tif) in {folder}/rgb or gray")
         return path
 
-    def depth_path(self, scene_id: int, image_id: int) -> Path | None:
-        """Return the depth image, or None where there is none."""
-        return self._find(scene_id, image_id, ("depth",))
+    def depth_path(self, scene_id: int, image_id: int, kind: str = "depth") -> Path | None:
+        """Return the depth image, or None where there is none.
+
+        Args:
+            scene_id: the scene.
+            image_id: the image.
+            kind: folder of the depth images, of those that have several.
+        """
+        return self._find(scene_id, image_id, (kind,))
 
     def visible_mask_path(self, scene_id: int, image_id: int, index: int) -> Path | None:
         """Return the mask of what is seen of an object, or None where there is none.

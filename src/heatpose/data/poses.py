@@ -14,7 +14,7 @@ The camera has no distortion: boxes and keypoints are px of the undistorted imag
 is that of a left perturbation, rotation vector first. The probability is that no point of the
 object is off by more than a tenth of its diameter; null where the bundle was not calibrated. The
 depth agreement is which share of the object's surface with a measured depth lies there; null where
-depth has no part in the pose. What is not there is null.
+too little of it was measured. What is not there is null.
 """
 
 from collections.abc import Mapping, Sequence

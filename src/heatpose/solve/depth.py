@@ -62,7 +62,7 @@ class DepthFit:
 
     camera_from_object: Array  # (4, 4), mm
     covariance: Array  # (6, 6) of a left perturbation: rotation vector in rad, translation in mm
-    agreement: float  # share of the surface with a measured depth that lies there, in [0, 1]
+    agreement: float  # see `depth_agreement`
 
 
 def refine_with_depth(
@@ -104,6 +104,22 @@ def depth_ratio(
             ratios.append((view.depth / surface.depth)[np.isfinite(view.depth - surface.depth)])
     known = np.concatenate(ratios) if ratios else np.empty(0)
     return float(np.median(known)) if len(known) else None
+
+
+def depth_agreement(
+    one: PosedObject, depth: Depth, camera: Camera, renderer: Renderer
+) -> float | None:
+    """Return which share of an object's surface with a measured depth lies there, in [0, 1].
+
+    There is within `NARROWEST` whatever the sensor, so that poses can be compared. None where too
+    little of the surface was measured.
+    """
+    view = _view(one, depth, camera, renderer)
+    if view is None:
+        return None
+    surface = renderer.surface(one.object_id, one.camera_from_object, view.camera)
+    enough = len(_off(surface, view)) >= FEWEST_PIXELS
+    return _agreement(surface, view, NARROWEST) if enough else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,10 +167,11 @@ def _fit(one: PosedObject, depth: Depth, camera: Camera, renderer: Renderer) -> 
         return None
     pose, normal, reach = stepped
     end = renderer.surface(one.object_id, pose, view.camera)
-    agreement = _agreement(end, view, reach)
+    near = _agreement(end, view, reach)
     before = _energy(start, view, prior.pose, prior, reach)
-    if agreement < LEAST_AGREEMENT or _energy(end, view, pose, prior, reach) >= before:
+    if near < LEAST_AGREEMENT or _energy(end, view, pose, prior, reach) >= before:
         return None
+    agreement = _agreement(end, view, NARROWEST)
     return DepthFit(pose, covariance_of(normal, np.array(1.0), pose), agreement)
 
 

@@ -7,7 +7,13 @@ from dataclasses import replace
 from heatpose.geometry.arrays import Depth
 from heatpose.geometry.camera import Camera
 from heatpose.render.raycast import Renderer
-from heatpose.solve.depth import DepthFit, PosedObject, depth_ratio, refine_with_depth
+from heatpose.solve.depth import (
+    DepthFit,
+    PosedObject,
+    depth_agreement,
+    depth_ratio,
+    refine_with_depth,
+)
 from heatpose.types import PoseEstimate
 
 LOG = logging.getLogger(__name__)
@@ -23,7 +29,7 @@ def correct_with_depth(
     renderer: Renderer,
     threads: int = 1,
 ) -> list[PoseEstimate]:
-    """Correct poses by measured depth; those that depth cannot help stay.
+    """Correct poses by measured depth; those that depth cannot help stay where they are.
 
     Score, evidence and probability stay those of the picture, by which they were learned.
 
@@ -38,14 +44,17 @@ def correct_with_depth(
         PosedObject(one.object_id, one.camera_from_object, one.covariance) for one in estimates
     ]
     fits = refine_with_depth(objects, depth, camera, renderer, threads)
-    if not any(fits):
-        _doubt_unit(depth_ratio(objects, depth, camera, renderer))
-    return [_with_depth(one, fit) for one, fit in zip(estimates, fits, strict=True)]
+    if not any(fits) and _is_other_unit(depth_ratio(objects, depth, camera, renderer)):
+        return list(estimates)
+    return [
+        _with_depth(one, fit)
+        if fit is not None
+        else replace(one, depth_agreement=depth_agreement(posed, depth, camera, renderer))
+        for one, posed, fit in zip(estimates, objects, fits, strict=True)
+    ]
 
 
-def _with_depth(estimate: PoseEstimate, fit: DepthFit | None) -> PoseEstimate:
-    if fit is None:
-        return estimate
+def _with_depth(estimate: PoseEstimate, fit: DepthFit) -> PoseEstimate:
     return replace(
         estimate,
         camera_from_object=fit.camera_from_object,
@@ -54,11 +63,13 @@ def _with_depth(estimate: PoseEstimate, fit: DepthFit | None) -> PoseEstimate:
     )
 
 
-def _doubt_unit(ratio: float | None) -> None:
-    """Warn where depth is so far from what poses say that its unit must be another."""
-    if ratio is not None and not 1 / UNIT_RATIO < ratio < UNIT_RATIO:
-        LOG.warning(
-            "depth is %.3g times what the poses from colour say, so it is not used: is its scale "
-            "right, and is it in mm?",
-            ratio,
-        )
+def _is_other_unit(ratio: float | None) -> bool:
+    """Say, and warn, where depth is so far from what poses say that its unit must be another."""
+    if ratio is None or 1 / UNIT_RATIO < ratio < UNIT_RATIO:
+        return False
+    LOG.warning(
+        "depth is %.3g times what the poses from colour say, so it is not used: is its scale "
+        "right, and is it in mm?",
+        ratio,
+    )
+    return True

@@ -50,13 +50,14 @@ RGBD_LMO = Benchmark(
             distractors=(2, 6),
             bins=0.0,
             standing=0.8,
-            sizes=(50.0, 120.0),
+            sizes=(75.0, 150.0),
             elevations=(0.3, 0.9),
             spread=(0.35, 0.6),
         ),
     ),
     scenes=10,
     split="test",
+    digest="6c5d587f91002b38aa33d487521f12e83e3aa32f049354a159d145cf8efb84ed",
 )
 BENCHMARKS: Mapping[str, Benchmark] = {"rgbd-lmo": RGBD_LMO}
 
