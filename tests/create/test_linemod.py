@@ -56,12 +56,11 @@ def test_what_cannot_be_split_is_refused_by_name(preprocessed, toy_lab, tmp_path
         split_source(strange, "paper")
 
 
-def test_hours_are_those_of_the_slower_part():
-    # 3.6 million samples: a thousand a second would take an hour
-    time = TrainingTime(3_600_000, making=50.0, stepping=80.0, workers=2)
-    assert time.cpu_hours == pytest.approx(1000 / 80)
-    assert replace(time, workers=1).cpu_hours == pytest.approx(1000 / 50)
-    assert time.gpu_hours == pytest.approx(1000 / (16 * 50))
+def test_hours_are_those_of_all_samples():
+    # 3.6 million samples: a millisecond each takes an hour
+    time = TrainingTime(3_600_000, making=0.032, stepping=0.050)
+    assert time.cpu_hours == pytest.approx(82)
+    assert time.gpu_hours == pytest.approx(2)
 
 
 SMALL = ["--crop-size", "64", "--batch-size", "8", "--epoch-samples", "8", "--workers", "0"]

@@ -102,7 +102,7 @@ def _say_plan(out: Path, source: "Source", config: "ReproductionConfig") -> None
     )
     typer.echo(f"3. export {out}/linemod.heatpose, estimate poses in the test frames, score them")
     typer.echo(
-        f"measured here: one process makes {time.making:.3g} samples a second, one step of the "
-        f"network takes {time.stepping:.3g}; so training takes {time.cpu_hours:.3g} hours on this "
-        f"machine, and {time.gpu_hours:.3g} GPU hours where {FEEDERS} such processes feed one GPU"
+        f"measured here: a sample takes {1000 * time.making:.0f} ms of one core to make and "
+        f"{1000 * time.stepping:.0f} ms to train on, so training takes {time.cpu_hours:.3g} hours "
+        f"of one core, or {time.gpu_hours:.3g} GPU hours where {FEEDERS} cores feed one GPU"
     )

@@ -47,8 +47,8 @@ PROTOCOLS: dict[Protocol, str] = {
     "on those of test.txt",
 }
 TEST_SHARE = 0.1  # of the paper's protocol
-FEEDERS = 16  # processes that make samples for one GPU; it waits for them, not they for it
-TIMED = 24  # samples and, in batches, steps that a plan is measured by
+FEEDERS = 16  # cores that make samples for one GPU; it waits for them, not they for it
+TIMED = 24  # samples that a plan is measured by
 
 
 @dataclass(frozen=True)
@@ -64,22 +64,21 @@ class ReproductionConfig:
 
 @dataclass(frozen=True)
 class TrainingTime:
-    """How long the training takes, by what was measured on this machine."""
+    """How long the training takes, by processor time on this machine, however busy it is."""
 
     samples: int
-    making: float  # samples a second that one process makes
-    stepping: float  # samples a second that the network is trained on, on this processor
-    workers: int
+    making: float  # processor seconds to make a sample
+    stepping: float  # processor seconds to train on a sample
 
     @property
     def cpu_hours(self) -> float:
-        """On this machine, with processes for samples beside the one that trains."""
-        return self.samples / min(self.making * max(self.workers, 1), self.stepping) / 3600
+        """Of one core, for samples and training."""
+        return self.samples * (self.making + self.stepping) / 3600
 
     @property
     def gpu_hours(self) -> float:
-        """On one GPU that is never waited for, fed by FEEDERS processes as fast as here."""
-        return self.samples / (self.making * FEEDERS) / 3600
+        """On one GPU that is never waited for, fed by FEEDERS cores like one here."""
+        return self.samples * self.making / FEEDERS / 3600
 
 
 def split_source(source: Source, protocol: Protocol, seed: int = 0) -> Source:
@@ -226,9 +225,9 @@ def measure_time(models: list[ObjectModel], config: ReproductionConfig) -> Train
     module = KeypointTraining(
         make_network(_network_config(models, config), training.seed), models, training
     )
-    start = time.perf_counter()
+    start = time.process_time()
     samples = [maker(np.random.default_rng([training.seed, i])) for i in range(TIMED)]
-    making = TIMED / (time.perf_counter() - start)
+    making = (time.process_time() - start) / TIMED
     batch = {
         "crop": torch.from_numpy(np.stack([one.crop for one in samples])),
         "object_index": torch.tensor([one.object_index for one in samples]),
@@ -238,12 +237,12 @@ def measure_time(models: list[ObjectModel], config: ReproductionConfig) -> Train
         ).float(),
     }
     for _ in range(2):  # the first step sets things up
-        start = time.perf_counter()
+        start = time.process_time()
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=training.bf16):
             loss, _ = module.loss(module.network, batch)
         loss.total.backward()  # type: ignore[no-untyped-call]
-    stepping = TIMED / (time.perf_counter() - start)
-    return TrainingTime(training.samples, making, stepping, training.workers)
+    stepping = (time.process_time() - start) / TIMED
+    return TrainingTime(training.samples, making, stepping)
 
 
 def read_source_models(source: Source, n_keypoints: int) -> list[ObjectModel]:
