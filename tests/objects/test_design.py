@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from heatpose.geometry.rotations import matrix_from_vector, random_rotation, skew
+from heatpose.objects import design
 from heatpose.objects.design import (
     CandidateViews,
     choose_candidates,
@@ -84,9 +85,10 @@ def test_covariances_are_those_of_least_squares_on_noisy_pixels(points, sides, r
 
 
 @pytest.mark.parametrize("criterion", ["A", "D"])
-def test_the_choice_of_one_is_the_best_there_is(points, sides, rng, criterion):
+@pytest.mark.parametrize("noise", [1, 100])  # pixels say far more than the prior, or about as much
+def test_the_choice_of_one_is_the_best_there_is(points, sides, rng, criterion, noise):
     """Gains by 2 x 2 matrices against the criterion itself by 6 x 6 ones."""
-    views = views_of(points, rng.uniform(0.5, 4, 40), sides)
+    views = views_of(points, noise * rng.uniform(0.5, 1.5, 40), sides)
 
     def worth(chosen):
         covariances = pose_covariances(views, np.array(chosen))
@@ -98,6 +100,15 @@ def test_the_choice_of_one_is_the_best_there_is(points, sides, rng, criterion):
     assert first == min(range(40), key=lambda i: worth([i]))
     others = [i for i in range(40) if i not in (first, second)]
     assert third == min(others, key=lambda i: worth([first, second, i]))
+
+
+def test_a_gain_is_what_the_criterion_falls_by(points, sides, rng):
+    views = views_of(points, rng.uniform(20, 60, 40), sides)
+    before, after = (pose_covariances(views, np.arange(n)) for n in (4, 5))
+    fall = np.trace(views.mobility @ (before - after).mean(axis=0))
+    assert design._gains(views, before, "A")[4] == pytest.approx(fall)
+    shrunk = np.log(np.linalg.det(before) / np.linalg.det(after)).mean()
+    assert design._gains(views, before, "D")[4] == pytest.approx(shrunk)
 
 
 @pytest.mark.parametrize("criterion", ["A", "D"])
