@@ -20,6 +20,7 @@ from heatpose.cli import (
     estimate,
     export,
     object_keypoints,
+    reproduce,
     study,
     synth,
     train,
@@ -44,7 +45,11 @@ train_app = typer.Typer(help="Train networks.", no_args_is_help=True, rich_marku
 data_app = typer.Typer(
     help="Fetch, convert and check data sets.", no_args_is_help=True, rich_markup_mode=None
 )
+reproduce_app = typer.Typer(
+    help="Repeat what papers did.", no_args_is_help=True, rich_markup_mode=None
+)
 app.add_typer(object_app, name="object")
+app.add_typer(reproduce_app, name="reproduce")
 app.add_typer(data_app, name="data")
 app.add_typer(train_app, name="train")
 
@@ -82,6 +87,7 @@ train_app.command("detector")(explained(train_detector.detector))
 data_app.command("fetch")(explained(data_fetch.fetch))
 data_app.command("convert")(explained(data_convert.convert))
 data_app.command("check")(explained(data_check.check))
+reproduce_app.command("linemod")(explained(reproduce.linemod))
 app.command("synth")(explained(synth.synth))
 app.command("create")(explained(create.create))
 app.command("study")(explained(study.study))

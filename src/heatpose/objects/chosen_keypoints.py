@@ -163,12 +163,12 @@ def _check(path: Path, one: ChosenKeypoints, model: ObjectModel, count: int | No
             f"this one has {model.diameter:.4g} mm"
         )
     surface = sample_surface(model.mesh, N_SAMPLES, np.random.default_rng(0))
-    away = KDTree(surface).query(one.keypoints)[0]
+    away = float(np.max(KDTree(surface).query(one.keypoints)[0]))
     # Of metres taken for millimetres all lie in the origin, which may be near to the surface.
     extent = float(np.ptp(one.keypoints, axis=0).max())
-    if away.max() > FARTHEST * model.diameter or extent < FARTHEST * model.diameter:
+    if away > FARTHEST * model.diameter or extent < FARTHEST * model.diameter:
         raise DataError(
-            f"{path}: keypoints of object {one.object_id} lie up to {away.max():.4g} mm from its "
+            f"{path}: keypoints of object {one.object_id} lie up to {away:.4g} mm from its "
             f"surface and span {extent:.4g} mm, its diameter is {model.diameter:.4g} mm: are they "
             "of this model, and in millimetres?"
         )

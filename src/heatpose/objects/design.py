@@ -10,6 +10,10 @@ whose inverse is the covariance C of the pose. A pose is six numbers: how the ob
 its centre, radians, along its own axes, and how far it moves, diameters, along the camera's. F_0 is
 one radian and one diameter, so that C is finite for views in which nothing is found.
 
+All views are looked at from DISTANCE diameters: how far away things are is worse known the farther
+they are, whatever the keypoints, and a mean over views from any distance would be that of the
+farthest. Positions in the picture are in diameters too, at the depth of the point.
+
 Choosing k rows of a least-squares problem is experimental design (Pukelsheim, Optimal Design of
 Experiments, 1993; for sensors: Joshi and Boyd, IEEE Trans. Signal Processing 57, 2009). Both usual
 criteria are here, each as its mean over the views:
@@ -33,9 +37,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heatpose.geometry.arrays import Array
+from heatpose.geometry.rotations import skew
 
 Criterion: TypeAlias = Literal["A", "D"]
 
+DISTANCE = 8.0  # diameters; a hand-sized object at arm's length
 SMALLEST_GAP = 1e-3  # mm; below, only the same point again is near
 
 
@@ -44,8 +50,8 @@ class CandidateViews:
     """What each of n candidates says of an object's pose in each of v views."""
 
     points: Array  # (n, 3), mm, object frame
-    jacobians: Array  # of their pixels by the pose as the module has it, (v, n, 2, 6)
-    precisions: Array  # of their pixels, (v, n, 2, 2), 1 / px^2; zeros for those never found
+    jacobians: Array  # of their positions by the pose as the module has it, (v, n, 2, 6)
+    precisions: Array  # of their positions, (v, n, 2, 2), 1 / diameters^2; zeros if never found
     mobility: Array  # (6, 6), see `mobility`
 
     def __post_init__(self) -> None:
@@ -84,6 +90,28 @@ def mobility(points: Array, diameter: float) -> Array:
     return moments
 
 
+def view_candidates(
+    points: Array, surface: Array, diameter: float, rotations: Array, precisions: Array
+) -> CandidateViews:
+    """Put together what candidates say of the pose, seen from some sides.
+
+    Args:
+        points: the candidates, (n, 3), mm, object frame.
+        surface: points of the object, (m, 3), mm, whose displacement counts.
+        diameter: mm.
+        rotations: of camera_from_object, (v, 3, 3).
+        precisions: (v, n, 2, 2), 1 / diameters^2.
+    """
+    lever = (points - surface.mean(axis=0)) / diameter
+    x, y, z = np.moveaxis(lever @ np.swapaxes(rotations, 1, 2), -1, 0)  # (v, n), camera's axes
+    onto_picture = np.zeros((*z.shape, 2, 3))
+    onto_picture[..., 0, 0] = onto_picture[..., 1, 1] = 1
+    onto_picture[..., 0, 2], onto_picture[..., 1, 2] = -x / (DISTANCE + z), -y / (DISTANCE + z)
+    turned = -rotations[:, None] @ skew(lever)  # R (w x p) = -R [p]x w
+    jacobians = np.concatenate([onto_picture @ turned, onto_picture], axis=-1)
+    return CandidateViews(points, jacobians, precisions, mobility(surface, diameter))
+
+
 def choose_candidates(
     views: CandidateViews, count: int, criterion: Criterion = "A", gap: float = 0.0
 ) -> NDArray[np.intp]:
@@ -110,7 +138,8 @@ def choose_candidates(
     chosen: list[int] = []
     information = np.tile(np.eye(6), (len(views.jacobians), 1, 1))
     while len(chosen) < count:
-        gains = _gains(views, np.linalg.inv(information), criterion)
+        covariances = np.asarray(np.linalg.inv(information), float)
+        gains = _gains(views, covariances, criterion)
         while not (free := _free(views.points, chosen, gap)).any():
             gap = 0.9 * gap if gap > SMALLEST_GAP else 0.0
         best = int(np.where(free, gains, -np.inf).argmax())
@@ -121,8 +150,8 @@ def choose_candidates(
 
 def pose_covariances(views: CandidateViews, chosen: NDArray[np.intp]) -> Array:
     """Return what some candidates leave open of the pose in each view, (v, 6, 6)."""
-    covariances: Array = np.linalg.inv(np.eye(6) + _information(views, chosen))
-    return covariances
+    information = np.eye(6) + _information(views, chosen)
+    return np.asarray(np.linalg.inv(information), float)
 
 
 def expected_error(views: CandidateViews, chosen: NDArray[np.intp]) -> ExpectedError:

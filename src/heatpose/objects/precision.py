@@ -31,7 +31,7 @@ class MeasuredViews:
 class Precision:
     """How precise candidates are in each view, and over all of them."""
 
-    precisions: Array  # (v, n, 2, 2), 1 / px^2: share found times inverse covariance
+    precisions: Array  # (v, n, 2, 2), 1 / diameters^2: share found times inverse covariance
     found: Array  # share of views in which they are, (n,)
     systematic: Array  # error that views from the same side have in common, (n,), diameters
     spread: Array  # the rest of the error, (n,), diameters; roots of mean squares along an axis
@@ -67,7 +67,7 @@ def candidate_precision(points: Array, diameter: float, measured: MeasuredViews)
     prior = PRIOR_VIEWS * pooled[:, None, None] * np.eye(2)
     covariances = (flat + prior) / (counts + PRIOR_VIEWS)[..., None, None]
     shares = (counts + PRIOR_VIEWS * share) / (total + PRIOR_VIEWS)
-    precisions = np.linalg.inv(covariances) * (shares / sizes**2)[..., None, None]
+    precisions = np.linalg.inv(covariances) * shares[..., None, None]
     means = np.einsum("vu,uni->vni", nearness, errors) / np.maximum(counts, 1e-9)[..., None]
     systematic = np.einsum("vn,vni->n", found, means**2) / np.maximum(2 * found.sum(axis=0), 1)
     return Precision(

@@ -12,16 +12,14 @@ from heatpose.data.samples import SampleSource, SampleStream
 from heatpose.evaluate.errors import add, add_s
 from heatpose.geometry.arrays import Array
 from heatpose.geometry.camera import Camera
-from heatpose.geometry.transforms import make_transform
 from heatpose.model.heatmaps import STRIDE, Keypoints, decode, keypoints_in_crop
 from heatpose.model.network import KeypointNet, heatmaps_of
 from heatpose.objects.catalogue import ObjectModel
-from heatpose.objects.design import CandidateViews, mobility
+from heatpose.objects.design import CandidateViews, view_candidates
 from heatpose.objects.mesh import sample_surface
 from heatpose.objects.precision import MeasuredViews, Precision, candidate_precision
 from heatpose.pipeline import MAX_ERROR
 from heatpose.solve.pnp import Correspondences, solve_pnp
-from heatpose.solve.refine import Sightings
 from heatpose.train.labels import KeypointLabels
 from heatpose.train.losses import choose_labelling
 from heatpose.train.training import Batch
@@ -107,22 +105,10 @@ def precision_in(model: ObjectModel, sightings: Sequence[Sighting]) -> Precision
 def candidate_views(
     model: ObjectModel, sightings: Sequence[Sighting], precisions: Array
 ) -> CandidateViews:
-    """Put together what an object's keypoints, with precisions (v, n, 2, 2), say of its pose."""
-    surface = sample_surface(model.mesh, N_POINTS, np.random.default_rng(0))
-    centre = surface.mean(axis=0)
-    to_centre = make_transform(np.eye(3), centre)
-    poses = np.stack([one.camera_from_object for one in sightings]) @ to_centre
-    n = len(model.keypoints)
-    seen = Sightings(
-        points=np.broadcast_to(model.keypoints - centre, (len(poses), n, 3)),
-        pixels=np.zeros((len(poses), n, 2)),
-        whiten=np.broadcast_to(np.eye(2), (len(poses), n, 2, 2)),
-        intrinsics=np.stack([one.camera.matrix for one in sightings]),
-    )
-    jacobians = seen.jacobian(poses[:, None])[:, 0]  # by turns along the camera's axes, and by mm
-    jacobians[..., :3] = jacobians[..., :3] @ poses[:, None, :3, :3]
-    jacobians[..., 3:] *= model.diameter
-    return CandidateViews(model.keypoints, jacobians, precisions, mobility(surface, model.diameter))
+    """Return what an object's keypoints, with precisions (v, n, 2, 2), say of its pose."""
+    rotations = np.stack([one.camera_from_object[:3, :3] for one in sightings])
+    surface = _surface(model)
+    return view_candidates(model.keypoints, surface, model.diameter, rotations, precisions)
 
 
 def displacements(
@@ -133,7 +119,7 @@ def displacements(
     Returns:
         ADD, or ADD-S of symmetric objects, in diameters, (v,); infinite where there is no pose.
     """
-    surface = sample_surface(model.mesh, N_POINTS, np.random.default_rng(0))
+    surface = _surface(model)
     distance = add if len(model.symmetries) == 1 else add_s
     matches = [_match(model, one, chosen) for one in sightings]
     size = sightings[0].camera.width
@@ -148,6 +134,10 @@ def displacements(
             for solution, one in zip(found, sightings, strict=True)
         ]
     )
+
+
+def _surface(model: ObjectModel) -> Array:
+    return sample_surface(model.mesh, N_POINTS, np.random.default_rng(0))
 
 
 def _match(model: ObjectModel, sighting: Sighting, chosen: NDArray[np.intp]) -> Correspondences:

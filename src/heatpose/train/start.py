@@ -151,7 +151,7 @@ def _take_over(network: KeypointNet, init: Path, objects: Sequence[ObjectModel])
 
 def _same_places(keypoints: Array, known: Array) -> tuple[Tensor, Tensor]:
     """Return which keypoints (k, 3), mm, are among those that are known (j, 3), and as which."""
-    distances, places = KDTree(known).query(keypoints)
+    distances, places = map(np.asarray, KDTree(known).query(keypoints))
     same = np.flatnonzero(distances < SAME_PLACE)
     return torch.from_numpy(same), torch.from_numpy(places[same])
 
