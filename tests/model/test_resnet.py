@@ -26,7 +26,7 @@ def torchvision_names():
                 yield from batch_norm(f"{name}.downsample.1", channels)
 
 
-@pytest.mark.parametrize("activation", ["relu", "silu"])
+@pytest.mark.parametrize("activation", ["relu", "silu", "mish"])
 def test_state_dict_has_the_names_and_shapes_of_torchvision(activation):
     own = {name: tuple(t.shape) for name, t in ResNet18(activation).state_dict().items()}
     assert own == dict(torchvision_names())

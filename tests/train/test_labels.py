@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -5,6 +7,7 @@ import torch
 from heatpose.errors import LabelError
 from heatpose.geometry.transforms import transform_points
 from heatpose.model.heatmaps import heatmap_from_crop
+from heatpose.objects.keypoints import box_keypoints
 from heatpose.train import labels as labels_module
 from heatpose.train.labels import KeypointLabels, check_labels
 
@@ -81,3 +84,10 @@ def test_keypoints_that_are_not_on_the_object_stop_the_training(maker):
     maker.objects = far
     with pytest.raises(LabelError, match="none of 6 rendered samples shows a keypoint"):
         check_labels(maker, n_samples=6)
+
+
+def test_box_corners_which_lie_beside_the_object_are_let_be(objects, maker):
+    ball = [replace(one, keypoints=box_keypoints(one.mesh)) for one in objects]
+    maker.objects = ball
+    assert check_labels(maker, n_samples=20) < 0.1
+    assert maker.objects is ball

@@ -26,7 +26,7 @@ from heatpose.create.work import mesh_files
 from heatpose.data.fields import read_json, shown, write_json
 from heatpose.errors import DataError, HeatposeError, OptionError
 from heatpose.study.rows import Study, StudyOptions, plain
-from heatpose.study.run import SCORES, Job, Opener, Runner, jobs_of, samples_done, scores_file
+from heatpose.study.run import SCORES, Job, Opener, Runner, hush, jobs_of, samples_done, scores_file
 from heatpose.study.speeds import measure, seconds_of_all
 from heatpose.synth.jobs import Manner, Outcome, make_scenes, outcome_of
 
@@ -65,9 +65,18 @@ def conduct(study: Study, options: StudyOptions, seeds: int, place: Path, means:
     )
     if not jobs:
         return
-    runner = Opener(options, tuple(jobs), means.workers)()
+    before = hush()
+    try:
+        _do(Opener(options, tuple(jobs), means.workers)(), place, means)
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def _do(runner: Runner, place: Path, means: Means) -> None:
+    """Say how long it will take, do all jobs, and say what comes of each."""
+    jobs, problems = runner.jobs, []
     seconds = _planned(runner, place, means)
-    problems = []
     with _progress(jobs, seconds, place, means.parallel) as clock:
         for outcome in _outcomes(runner, place, means):
             clock.finished(outcome.number)

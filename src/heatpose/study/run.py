@@ -41,6 +41,7 @@ SCORES = {
     "ar_mspd": "AR_MSPD",
     "proj_5px": "projection 5 px",
 }
+TALKATIVE = ("heatpose.train", "heatpose.model")  # loggers
 NOT_KEPT = ("last.ckpt", "tensorboard", "csv")  # of a training that is done
 
 
@@ -93,8 +94,16 @@ class Opener:
         """Begin: what can be shared is read when it is first asked for."""
         if self.threads:
             torch.set_num_threads(self.threads)
-        logging.getLogger("heatpose.train").setLevel(logging.WARNING)
+            hush()
         return Runner(Bench(self.options, self.workers), self.jobs, self.workers, self.threads or 1)
+
+
+def hush() -> dict[str, int]:
+    """Let trainings say only what goes wrong; return the levels of their loggers until now."""
+    before = {name: logging.getLogger(name).level for name in TALKATIVE}
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return before
 
 
 class Runner:
