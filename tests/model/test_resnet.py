@@ -68,7 +68,7 @@ def test_activations_differ_and_unknown_ones_are_named():
     x = torch.tensor([-1.0, 2.0])
     assert make_activation("relu")(x.clone()).tolist() == [0.0, 2.0]
     assert make_activation("silu")(x.clone())[0] < 0
-    with pytest.raises(ValueError, match=r"one of \['relu', 'silu'\], got 'gelu'"):
+    with pytest.raises(ValueError, match=r"one of \['mish', 'relu', 'silu'\], got 'gelu'"):
         make_activation("gelu")
 
 

@@ -147,6 +147,7 @@ class Study:
     rows: tuple[Row, ...]
     notes: str = ""
     claims: tuple[Claim, ...] = ()
+    is_ladder: bool = False  # each row is to be compared with the one above it as well
 
     def __post_init__(self) -> None:
         names = [row.name for row in self.rows]

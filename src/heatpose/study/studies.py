@@ -285,7 +285,8 @@ def ladder(options: StudyOptions, network: NetworkConfig, train: TrainConfig) ->
         "What lies between the founding paper's recipe and this project's?",
         tuple(rows),
         RECIPE + " Each row keeps the changes of those above it.",
-        (
+        is_ladder=True,
+        claims=(
             Claim(
                 "points on the surface are 3 points better than box corners",
                 "surface points",
