@@ -117,7 +117,7 @@ def test_other_options_in_the_same_folder_are_refused(options, tmp_path):
     conduct_module.begin(place, two_rows(options), options)
     conduct_module.begin(place, two_rows(options), options)
     other = replace(options, samples=24)
-    with pytest.raises(OptionError, match=r"was begun with --samples 16, not 24: go on with"):
+    with pytest.raises(OptionError, match=r"was begun with --budget 16, not 24: go on with"):
         conduct_module.begin(place, two_rows(other), other)
     with pytest.raises(OptionError, match="was begun with study 'precision', not 'schedule'"):
         conduct_module.begin(place, make_study("schedule", options, 2), options)

@@ -4,6 +4,7 @@ Meshes, ray casters, frames and samples are made once: rows whose samples are al
 ones, and what differs between rows is what they ask about.
 """
 
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -121,13 +122,16 @@ class SharedSamples:
         self.objects = list(objects)
         self.memory = memory
         self.renderer = maker.renderer
+        self.seconds = 0.0  # spent on drawing, in this process
 
     def __call__(self, rng: np.random.Generator) -> Sample:
         """Draw one sample; the same generator state gives the same sample."""
         key = id(self.maker), int(rng.bit_generator.state["state"]["state"])
         sample = self.memory.find(key)
         if sample is None:
+            begun = time.monotonic()
             sample = self.maker(rng)
+            self.seconds += time.monotonic() - begun
             self.memory.keep(key, sample)
         return sample
 

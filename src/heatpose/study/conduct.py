@@ -139,7 +139,7 @@ def _compare(place: Path, before: Any, now: dict[str, Any]) -> None:
         raise DataError(f"{place / 'study.json'} is not the record of a study")
     pairs = [(key, before.get(key), now[key]) for key in ("study", "format")]
     options = now["options"]
-    pairs += [(f"--{key}", before["options"].get(key), options[key]) for key in options]
+    pairs += [(_option(key), before["options"].get(key), options[key]) for key in options]
     pairs.append(("files", before.get("files"), now["files"]))
     for key, old, new in pairs:
         if old != new:
@@ -147,6 +147,12 @@ def _compare(place: Path, before: Any, now: dict[str, Any]) -> None:
                 f"{place} was begun with {key} {shown(old)}, not {shown(new)}: go on with the same "
                 "options, or choose another folder with --out"
             )
+
+
+def _option(field: str) -> str:
+    """Return the option of the command that a field of `StudyOptions` comes from."""
+    name = {"samples": "budget", "datasets": "dataset"}.get(field, field)
+    return f"--{name.replace('_', '-')}"
 
 
 def _planned(runner: Runner, place: Path, means: Means) -> list[float]:

@@ -272,7 +272,7 @@ def _facts(found: StudyResults, options: StudyOptions) -> str:
         "tried on": "; ".join(map(_tried, options.datasets)),
         "poses": "one look at each box, no candidates, outlines only where a row says so",
         "machine": "; ".join(found.machines),
-        "time": f"{duration(found.seconds)} of training in all",
+        "time": f"{duration(found.seconds)} of training in all, without drawing samples",
         "with": f"heatpose {heatpose.__version__}, torch {torch.__version__}",
     }
     return "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in facts.items())
