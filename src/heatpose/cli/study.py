@@ -38,6 +38,13 @@ def study(
     backbone: Annotated[
         Path | None, typer.Option(help="ImageNet ResNet-18 under torchvision's names.")
     ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            help="network.safetensors of a run, or a bundle: all rows begin with its trunk and "
+            "decoder."
+        ),
+    ] = None,
     backgrounds: Annotated[
         Path | None, typer.Option(help="Folder of photographs; without it they are generated.")
     ] = None,
@@ -82,6 +89,7 @@ def study(
             batch_size=batch_size,
             learning_rate=learning_rate,
             backbone=backbone,
+            init=init,
             backgrounds=backgrounds,
             upright=upright,
             hidden=hidden,

@@ -265,7 +265,7 @@ def _facts(found: StudyResults, options: StudyOptions) -> str:
         "seeds": f"{found.n_seeds}: of weights, samples and their order; the same for all rows",
         "crops": f"{options.crop_size} px",
         "training": f"batches of {options.batch_size}, learning rate {options.learning_rate:g}, "
-        + (f"trunk from {options.backbone.name}" if options.backbone else "trunk from scratch"),
+        + _start(options),
         "views": f"{100 * options.upright:g} % upright, "
         f"{100 * options.hidden:g} % with an object in front",
         "backgrounds": "photographs" if options.backgrounds else "generated",
@@ -276,6 +276,14 @@ def _facts(found: StudyResults, options: StudyOptions) -> str:
         "with": f"heatpose {heatpose.__version__}, torch {torch.__version__}",
     }
     return "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in facts.items())
+
+
+def _start(options: StudyOptions) -> str:
+    if options.init:
+        return f"trunk and decoder from {options.init.name}, output weights from scratch"
+    if options.backbone:
+        return f"trunk from {options.backbone.name}"
+    return "from scratch"
 
 
 def _tried(one: TestSet) -> str:

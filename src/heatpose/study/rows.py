@@ -49,6 +49,7 @@ class StudyOptions:
     batch_size: int = 16
     learning_rate: float = 1e-3
     backbone: Path | None = None
+    init: Path | None = None  # network whose trunk and decoder all begin with
     backgrounds: Path | None = None
     upright: float = 0.0  # as for `heatpose.data.views.ViewConfig`
     hidden: float = 0.0

@@ -142,7 +142,8 @@ class Runner:
         """Train the network of a job, or go on with it; keep what is needed afterwards."""
         row = job.rows[0]
         config = row.seeded(job.seed, self.workers)
-        network = make_network(row.network, job.seed, self.bench.options.backbone)
+        options = self.bench.options
+        network = make_network(row.network, job.seed, options.backbone, options.init)
         begun = (folder / "last.ckpt").exists()
         samples = self.bench.samples(row)
         start = time.monotonic()

@@ -98,7 +98,8 @@ def make_network(
             are taken over, the stages and what is for depth as far as both have them, and the
             output weights of each object that both know. So a network of colours and depth can
             start from one of colours, and one of three stages from one of four.
-        objects: what is to be learned, in the order of the object index.
+        objects: what is to be learned, in the order of the object index; none, to take no output
+            weights over.
 
     Raises:
         CheckpointError: a file cannot be used, or the other network is of another kind, or knows
@@ -118,7 +119,8 @@ def make_network(
 def _take_over(network: KeypointNet, init: Path, objects: Sequence[ObjectModel]) -> None:
     """Copy what both have of the same shape, and the heads of objects that both know."""
     other, theirs = _other_network(init)
-    for name in ("n_keypoints", "activation", "decoder_channels"):
+    needed = ["activation", "decoder_channels", *(["n_keypoints"] if objects else [])]
+    for name in needed:
         has, wanted = getattr(other.config, name), getattr(network.config, name)
         if has != wanted:
             raise CheckpointError(f"{init} has {name} {has}, this run has {wanted}")
