@@ -1,7 +1,11 @@
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from heatpose.data.samples import SampleMaker
+from heatpose.errors import DataError
 from heatpose.study.bench import Bench, SampleMemory
 from heatpose.study.rows import StudyOptions, TestSet
 from heatpose.study.studies import make_study
@@ -52,3 +56,17 @@ def test_a_full_memory_lets_the_oldest_go(bench, study):
     for number in range(3):
         memory.keep((0, number), sample)
     assert [memory.find((0, n)) is sample for n in range(3)] == [False, True, True]
+
+
+def test_objects_get_the_first_of_the_keypoints_that_were_chosen(bench, study, tmp_path):
+    path = tmp_path / "learned.json"
+    points = {1: np.arange(60.0).reshape(20, 3), 2: np.ones((12, 3))}
+    objects = [{"id": i, "keypoints_mm": p.tolist()} for i, p in points.items()]
+    path.write_text(json.dumps({"format": 1, "strategy": "learned", "objects": objects}))
+    row = study.rows[1]
+    first = replace(row, chosen=path, network=replace(row.network, n_keypoints=12))
+    for model in bench.objects(first):
+        np.testing.assert_array_equal(model.keypoints, points[model.object_id][:12])
+    many = replace(row, chosen=path, network=replace(row.network, n_keypoints=16))
+    with pytest.raises(DataError, match=r"has 12 keypoints for object 2, 16 are needed"):
+        bench.objects(many)

@@ -1,10 +1,12 @@
 import itertools
-from dataclasses import asdict
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
+from heatpose.errors import DataError
 from heatpose.objects.keypoints import Strategy
 from heatpose.study.rows import StudyOptions
 from heatpose.study.studies import STUDIES, make_study
@@ -67,7 +69,7 @@ def test_the_ladder_begins_with_the_papers_recipe_and_ends_with_ours():
 
 def test_keypoints_are_chosen_in_every_way_there_is():
     rows = make_study("keypoints", OPTIONS, 8).rows
-    assert {row.strategy for row in rows} == set(get_args(Strategy))
+    assert {row.strategy for row in rows} >= set(get_args(Strategy)) - {"candidates"}
     assert {row.network.n_keypoints for row in rows if row.strategy == "uniform"} == {8, 16, 32, 64}
     assert all(changes(rows[0], row) <= {"strategy", "network.n_keypoints"} for row in rows)
 
@@ -89,3 +91,17 @@ def test_seeds_and_workers_are_no_part_of_a_training():
 def test_a_part_of_a_study_keeps_the_first_row_and_the_order():
     study = make_study("ladder", OPTIONS, 8).only({"outlines", "cosine"})
     assert [row.name for row in study.rows] == ["box corners", "cosine", "outlines"]
+
+
+def test_keypoints_from_a_file_have_rows_of_their_own(tmp_path):
+    path = tmp_path / "learned.json"
+    points = [[float(i), 0.0, 1.0] for i in range(20)]
+    objects = [{"id": i, "keypoints_mm": points, "more": 1} for i in (1, 2)]
+    path.write_text(json.dumps({"format": 1, "strategy": "learned", "objects": objects}))
+    rows = make_study("keypoints", replace(OPTIONS, keypoints=path), 2).rows
+    own = [row for row in rows if row.line == "learned"]
+    assert [row.name for row in own] == ["learned 8", "learned 16"]
+    assert len({row.training_id for row in rows}) == len(rows)
+    path.write_text("[]")
+    with pytest.raises(DataError, match="is not a file of chosen keypoints of format 1"):
+        make_study("keypoints", replace(OPTIONS, keypoints=path), 2)

@@ -48,6 +48,10 @@ def study(
     backgrounds: Annotated[
         Path | None, typer.Option(help="Folder of photographs; without it they are generated.")
     ] = None,
+    keypoints: Annotated[
+        Path | None,
+        typer.Option(help="File of chosen keypoints, best first: rows of the study `keypoints`."),
+    ] = None,
     upright: Annotated[
         float, typer.Option(help="Share of views from above with the object's z axis up.")
     ] = 0.0,
@@ -89,6 +93,7 @@ def study(
             batch_size=batch_size,
             learning_rate=learning_rate,
             backbone=backbone,
+            keypoints=keypoints,
             init=init,
             backgrounds=backgrounds,
             upright=upright,

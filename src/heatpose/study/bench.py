@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from heatpose.data.samples import Sample, SampleConfig, SampleMaker
 from heatpose.objects.catalogue import ObjectModel
 from heatpose.objects.keypoints import Strategy, select_keypoints
 from heatpose.render.raycast import Renderer
+from heatpose.study.chosen import with_first_chosen
 from heatpose.study.rows import Row, StudyOptions, TestSet
 from heatpose.train.start import find_objects
 
@@ -35,7 +37,7 @@ class Bench:
         """
         self.options = options
         self._makers: dict[SampleConfig, SampleMaker] = {}
-        self._keypoints: dict[tuple[Strategy, int], list[ObjectModel]] = {}
+        self._keypoints: dict[tuple[Strategy | Path, int], list[ObjectModel]] = {}
         self._frames: dict[TestSet, list[Frame]] = {}
         self._memory = SampleMemory(0 if workers else MEMORY)
 
@@ -56,12 +58,17 @@ class Bench:
 
     def objects(self, row: Row) -> list[ObjectModel]:
         """Return the objects with the keypoints and symmetries of a row."""
-        key = row.strategy, row.network.n_keypoints
+        count = row.network.n_keypoints
+        key = row.chosen or row.strategy, count
         if key not in self._keypoints:
-            self._keypoints[key] = [
-                replace(model, keypoints=select_keypoints(model.mesh, *key))
-                for model in self.models
-            ]
+            self._keypoints[key] = (
+                with_first_chosen(self.models, row.chosen, count)
+                if row.chosen
+                else [
+                    replace(model, keypoints=select_keypoints(model.mesh, row.strategy, count))
+                    for model in self.models
+                ]
+            )
         objects = self._keypoints[key]
         if row.symmetric:
             return objects

@@ -117,7 +117,8 @@ def begin(place: Path, study: Study, options: StudyOptions) -> None:
 def describe(name: str, options: StudyOptions) -> dict[str, Any]:
     """Return everything that results depend on, as plain data; meshes and targets by content."""
     targets = [one.root / f"{one.split}_targets_bop19.json" for one in options.datasets]
-    files = [*mesh_files([options.objects]), *targets, options.backbone, options.init]
+    others = (options.backbone, options.init, options.keypoints)
+    files = [*mesh_files([options.objects]), *targets, *others]
     return {
         "format": FORMAT,
         "study": name,

@@ -49,6 +49,7 @@ class StudyOptions:
     batch_size: int = 16
     learning_rate: float = 1e-3
     backbone: Path | None = None
+    keypoints: Path | None = None  # that were chosen elsewhere, for further rows
     init: Path | None = None  # network whose trunk and decoder all begin with
     backgrounds: Path | None = None
     upright: float = 0.0  # as for `heatpose.data.views.ViewConfig`
@@ -97,6 +98,7 @@ class Row:
     network: NetworkConfig
     train: TrainConfig
     strategy: Strategy = "fps"
+    chosen: Path | None = None  # file of keypoints in place of a strategy
     symmetric: bool = True  # labels know which views of an object look alike
     solve: SolveConfig = SolveConfig()
     line: str = ""  # of the plot over `at`, where a study has a number that grows
@@ -112,7 +114,7 @@ class Row:
             {
                 "network": asdict(self.network),
                 "train": train,
-                "strategy": self.strategy,
+                "strategy": self.strategy if self.chosen is None else str(self.chosen),
                 "symmetric": self.symmetric,
             }
         )
