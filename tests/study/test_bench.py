@@ -4,9 +4,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from heatpose.data.bop import Target, write_targets
 from heatpose.data.samples import SampleMaker
 from heatpose.errors import DataError
-from heatpose.study.bench import Bench, SampleMemory
+from heatpose.study.bench import Bench, FewImages, SampleMemory
 from heatpose.study.rows import StudyOptions, TestSet
 from heatpose.study.studies import make_study
 
@@ -70,3 +71,14 @@ def test_objects_get_the_first_of_the_keypoints_that_were_chosen(bench, study, t
     many = replace(row, chosen=path, network=replace(row.network, n_keypoints=16))
     with pytest.raises(DataError, match=r"has 12 keypoints for object 2, 16 are needed"):
         bench.objects(many)
+
+
+def test_few_images_are_spread_over_a_data_set(small_bop):
+    root = small_bop()
+    targets = [Target(5, image, 1 + image % 2) for image in range(10)]
+    write_targets(root / "test_targets_bop19.json", targets)
+    few = FewImages(root, "test", 4).targets()
+    assert [one.image_id for one in few] == [0, 3, 6, 9]
+    assert (
+        FewImages(root, "test", 11).targets() == FewImages(root, "test", None).targets() == targets
+    )

@@ -32,6 +32,10 @@ def study(
             show_default="the true boxes",
         ),
     ] = None,
+    images: Annotated[
+        int | None,
+        typer.Option(min=1, help="Images of each data set, spread over it.", show_default="all"),
+    ] = None,
     crop_size: Annotated[int, typer.Option(help="Side of the crops, px.")] = 128,
     batch_size: Annotated[int, typer.Option(help="Samples in a batch.")] = 16,
     learning_rate: Annotated[float, typer.Option(help="At the top of the schedule.")] = 1e-3,
@@ -89,6 +93,7 @@ def study(
             objects=objects,
             datasets=_test_sets(dataset, split or ["test"], boxes),
             samples=budget,
+            images=images,
             crop_size=crop_size,
             batch_size=batch_size,
             learning_rate=learning_rate,

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from heatpose.data.backgrounds import Backgrounds
-from heatpose.data.bop import BopDataset
+from heatpose.data.bop import BopDataset, Target
 from heatpose.data.frames import Frame, frames_of_targets, with_depth_of, with_true_boxes
 from heatpose.data.samples import Sample, SampleConfig, SampleMaker
 from heatpose.objects.catalogue import ObjectModel
@@ -38,6 +38,7 @@ class Bench:
         self.options = options
         self._makers: dict[SampleConfig, SampleMaker] = {}
         self._keypoints: dict[tuple[Strategy | Path, int], list[ObjectModel]] = {}
+        self._datasets: dict[TestSet, BopDataset] = {}
         self._frames: dict[TestSet, list[Frame]] = {}
         self._memory = SampleMemory(0 if workers else MEMORY)
 
@@ -93,8 +94,30 @@ class Bench:
         return self._frames[test_set]
 
     def dataset(self, test_set: TestSet) -> BopDataset:
-        """Open a data set."""
-        return BopDataset(test_set.root, test_set.split)
+        """Open a data set; its files are read once."""
+        if test_set not in self._datasets:
+            most = self.options.images
+            self._datasets[test_set] = FewImages(test_set.root, test_set.split, most)
+        return self._datasets[test_set]
+
+
+class FewImages(BopDataset):
+    """A data set of which some images are looked at, spread evenly over all that have targets."""
+
+    def __init__(self, root: Path, split: str, most: int | None) -> None:
+        """Look at so many images at most; None for all."""
+        super().__init__(root, split)
+        self.most = most
+
+    def targets(self) -> list[Target]:
+        """Return what is to be found in these images, in the order of the targets file."""
+        targets = super().targets()
+        images = sorted({(one.scene_id, one.image_id) for one in targets})
+        if self.most is None or self.most >= len(images):
+            return targets
+        places = np.linspace(0, len(images) - 1, self.most).round().astype(int)
+        chosen = {images[i] for i in places}
+        return [one for one in targets if (one.scene_id, one.image_id) in chosen]
 
 
 class SampleMemory:

@@ -45,6 +45,7 @@ class StudyOptions:
     objects: Path  # BOP models folder
     datasets: tuple[TestSet, ...]
     samples: int  # of each training
+    images: int | None = None  # of each data set, at most
     crop_size: int = 128  # px
     batch_size: int = 16
     learning_rate: float = 1e-3

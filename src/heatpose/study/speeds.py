@@ -67,7 +67,8 @@ def measure(bench: Bench, jobs: Sequence[Job]) -> Speeds:
 def _step(bench: Bench, row: Row, samples: list[dict[str, torch.Tensor]]) -> float:
     """Return how long it takes to learn from one sample."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = make_network(row.network, 0)
+    # From the same files as later: what cannot be used should be found out now.
+    network = make_network(row.network, 0, bench.options.backbone, bench.options.init)
     module = KeypointTraining(network, bench.objects(row), row.train).to(device).train()
     optimizer = torch.optim.AdamW(module.network.parameters())
     batch = {name: value.to(device) for name, value in default_collate(samples).items()}
