@@ -205,13 +205,14 @@ def _spread_apart(cell: Cell) -> str:
 def _plots(found: StudyResults) -> list[str]:
     """Return all plots as figures."""
     figures = []
+    numbered = all(one.row.line for one in found.rows)
     for name in found.datasets:
-        for key in PLOTTED:
+        if numbered:
+            title = f"{SCORES[JUDGED]} over the number of keypoints, {name}, %"
+            figures.append(_figure(title, _over_numbers(found, name, JUDGED)))
+        for key in (JUDGED,) if numbered else PLOTTED:
             title = f"{SCORES[key]}, {name}, %"
-            if all(one.row.line for one in found.rows):
-                figures.append(_figure(title, _over_numbers(found, name, key)))
-            else:
-                figures.append(_figure(title, dots(title, _dots(found, name, key))))
+            figures.append(_figure(title, dots(title, _dots(found, name, key))))
     curves = _learning(found)
     if 1 < len(curves) <= COLOURS:
         title = "keypoints of unseen samples, px off in the median"
