@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from heatpose.data import samples as samples_module
 from heatpose.data.backgrounds import Backgrounds
 from heatpose.data.depth_samples import DepthConfig
 from heatpose.data.samples import SampleConfig, SampleMaker, SampleStream, jittered
@@ -136,7 +137,8 @@ def test_others_in_front_hide_more_but_leave_enough_to_see(objects):
     assert fractions[1.0].min() > views.min_visible - 0.1  # which is measured coarsely
 
 
-def test_samples_can_be_stretched_and_left_as_they_are_rendered(objects):
+def test_samples_can_be_stretched_and_left_as_they_are_rendered(objects, monkeypatch):
+    monkeypatch.setattr(samples_module, "degrade", lambda *a: pytest.fail("it was degraded"))
     views = ViewConfig(smallest=60, largest=90, n_others=0)
     tight = {"margin": 1.0, "box_edge": 0.0, "box_cut": 0.0, "cut_outs": 0.0}
     bare = SampleConfig(crop_size=64, views=views, stretched=True, degraded=False, **tight)
