@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from heatpose.data.crops import crop_around, square_around
+from heatpose.data.crops import crop_around, crop_stretched, square_around
 from heatpose.geometry.camera import Camera
 
 CAMERA = Camera(fx=600, fy=610, cx=100.0, cy=80.0, width=200, height=160)
@@ -90,3 +90,25 @@ def test_a_crop_over_the_edge_is_black_outside(size):
     crop, _ = crop_around(image, CAMERA, (-40.5, 40, 39.5, 120), size, margin=1.0)
     assert crop[:, : size // 2 - 1].max() == 0
     assert crop[:, size // 2 + 1 :].min() == 255
+
+
+@pytest.mark.parametrize("size", [33, 64, 256])
+def test_what_a_stretched_crop_shows_is_where_its_camera_says(size):
+    point = np.array([12.5, -3.25, 500.0])
+    x, y = CAMERA.project(point)
+    image = spot(160, 200, x, y, spread=4)
+
+    box = (x - 35, y - 18, x + 30, y + 25)
+    crop, crop_camera = crop_stretched(image, CAMERA, box, size, margin=1.1)
+
+    assert crop.shape == (size, size, 3)
+    assert crop_camera.fx / CAMERA.fx == pytest.approx(size / 71.5)
+    assert crop_camera.fy / CAMERA.fy == pytest.approx(size / 47.3)
+    np.testing.assert_allclose(centre_of_mass(crop), crop_camera.project(point), atol=0.1)
+
+
+def test_a_stretched_crop_of_a_square_is_a_square_crop(rng):
+    image, box = rng.integers(0, 255, (160, 200, 3), np.uint8), (30.0, 20.0, 90.0, 80.0)
+    square, stretched = (cut(image, CAMERA, box, 96, 1.2) for cut in (crop_around, crop_stretched))
+    np.testing.assert_array_equal(square[0], stretched[0])
+    np.testing.assert_allclose(square[1].matrix, stretched[1].matrix)

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from heatpose.data import samples as samples_module
 from heatpose.data.backgrounds import Backgrounds
+from heatpose.data.depth_samples import DepthConfig
 from heatpose.data.samples import SampleConfig, SampleMaker, SampleStream, jittered
 from heatpose.data.views import ViewConfig, random_pose
 from heatpose.objects.catalogue import ObjectModel
@@ -133,3 +135,24 @@ def test_others_in_front_hide_more_but_leave_enough_to_see(objects):
     assert (fractions[0.0] == 1).all()
     assert np.median(fractions[1.0]) < 0.8
     assert fractions[1.0].min() > views.min_visible - 0.1  # which is measured coarsely
+
+
+def test_samples_can_be_stretched_and_left_as_they_are_rendered(objects, monkeypatch):
+    monkeypatch.setattr(samples_module, "degrade", lambda *a: pytest.fail("it was degraded"))
+    views = ViewConfig(smallest=60, largest=90, n_others=0)
+    tight = {"margin": 1.0, "box_edge": 0.0, "box_cut": 0.0, "cut_outs": 0.0}
+    bare = SampleConfig(crop_size=64, views=views, stretched=True, degraded=False, **tight)
+    maker = SampleMaker(objects, Backgrounds(), bare)
+    for number in range(6):
+        sample = maker(np.random.default_rng(number))
+        seen = (
+            maker.renderer.render(
+                [objects[sample.object_index].object_id], [sample.camera_from_object], sample.camera
+            ).instance
+            == 0
+        )
+        rows, cols = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+        # The object fills its crop from edge to edge, both ways.
+        assert rows[0] <= 2 and rows[-1] >= 61 and cols[0] <= 2 and cols[-1] >= 61
+    with pytest.raises(ValueError, match="stretched samples have no depth"):
+        SampleConfig(stretched=True, depth=DepthConfig())

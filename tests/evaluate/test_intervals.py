@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from heatpose.errors import DataError
-from heatpose.evaluate.intervals import differences, intervals
+from heatpose.evaluate.intervals import crossed_interval, differences, intervals
 from heatpose.evaluate.scores import Evaluation
 
 
@@ -55,3 +55,34 @@ def test_an_object_has_its_own_interval_and_what_was_not_measured_has_none():
 def test_results_on_other_targets_are_not_compared():
     with pytest.raises(DataError, match="same targets can be compared, got 2 and 3"):
         differences(evaluation([1, 1], [0, 1]), evaluation([1, 1, 1], [0, 1, 2]))
+
+
+def test_seeds_alone_give_the_interval_of_their_mean(rng):
+    """With images that are all alike the spread is that of the mean of seeds, s / sqrt(n)."""
+    widths = []
+    for _ in range(40):
+        seeds = rng.normal(0, 1, 5)
+        found = crossed_interval(np.repeat(seeds[:, None], 20, axis=1), pairs(20))
+        assert found.mean == pytest.approx(seeds.mean())
+        widths.append((found.high - found.low) / (2 * 1.96 * seeds.std(ddof=1) / np.sqrt(5)))
+    assert np.mean(widths) == pytest.approx(1.0, abs=0.08)
+
+
+def test_one_seed_has_the_interval_of_its_images(rng):
+    values = rng.random(300)
+    crossed = crossed_interval(values[None], pairs(300))
+    alone = intervals(evaluation(values, np.arange(300)))["ar_mssd"]
+    assert (crossed.mean, crossed.low, crossed.high) == pytest.approx(
+        (alone.mean, alone.low, alone.high), abs=0.003
+    )
+
+
+def test_images_and_seeds_add_up(rng):
+    hard, lucky = rng.normal(0, 1, 400), rng.normal(0, 0.1, 40)
+    both = crossed_interval(hard + lucky[:, None], pairs(400))
+    expected = np.sqrt(hard.var() / 400 + lucky.var() / 40)
+    assert (both.high - both.low) / 3.92 == pytest.approx(expected, rel=0.1)
+
+
+def pairs(n):
+    return np.stack([np.zeros(n, int), np.arange(n)], axis=1)

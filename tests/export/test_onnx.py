@@ -79,3 +79,19 @@ def test_a_network_of_another_kind_is_not_imported(traced):
     other = NetworkConfig(4, 4, decoder_channels=16, crop_size=64)
     with pytest.raises(BundleError, match=r"lacks head\.bias: it cannot be trained on"):
         import_network(traced, other)
+
+
+@pytest.mark.parametrize("activation", ["silu", "mish"])
+def test_every_activation_is_exported_as_it_is(activation):
+    from heatpose.runtime.predictor import open_predictor
+    from heatpose.runtime.torch_predictor import TorchPredictor
+
+    torch.manual_seed(1)
+    config = NetworkConfig(1, 4, activation=activation, decoder_channels=16, crop_size=64)
+    network = KeypointNet(config).eval()
+    crops = np.random.default_rng(0).integers(0, 255, (2, 64, 64, 3), np.uint8)
+    index = np.zeros(2, int)
+    expected = TorchPredictor(network)(crops, index)
+    for backend in ("openvino", "onnxruntime"):
+        predictor = open_predictor(trace_network(network), backend, precision="f32")
+        np.testing.assert_allclose(predictor(crops, index), expected, atol=1e-5)

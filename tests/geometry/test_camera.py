@@ -127,3 +127,10 @@ def test_impossible_values_are_named(change, message):
 def test_matrices_of_another_form_are_refused(matrix, message):
     with pytest.raises(ValueError, match=message):
         Camera.from_matrix(matrix, 640, 480)
+
+
+def test_a_camera_can_be_stretched(camera, random_pose, cube):
+    points = transform_points(random_pose(), cube)
+    scale, shift = np.array([0.37, 1.9]), np.array([-40.5, 12.25])
+    warped = camera.warped(scale, shift, 256, 200)
+    np.testing.assert_allclose(warped.project(points), scale * camera.project(points) + shift)

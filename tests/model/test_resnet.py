@@ -26,7 +26,7 @@ def torchvision_names():
                 yield from batch_norm(f"{name}.downsample.1", channels)
 
 
-@pytest.mark.parametrize("activation", ["relu", "silu"])
+@pytest.mark.parametrize("activation", ["relu", "silu", "mish"])
 def test_state_dict_has_the_names_and_shapes_of_torchvision(activation):
     own = {name: tuple(t.shape) for name, t in ResNet18(activation).state_dict().items()}
     assert own == dict(torchvision_names())
@@ -68,7 +68,7 @@ def test_activations_differ_and_unknown_ones_are_named():
     x = torch.tensor([-1.0, 2.0])
     assert make_activation("relu")(x.clone()).tolist() == [0.0, 2.0]
     assert make_activation("silu")(x.clone())[0] < 0
-    with pytest.raises(ValueError, match=r"one of \['relu', 'silu'\], got 'gelu'"):
+    with pytest.raises(ValueError, match=r"one of \['mish', 'relu', 'silu'\], got 'gelu'"):
         make_activation("gelu")
 
 

@@ -91,3 +91,14 @@ def test_the_centre_of_the_surface_ignores_where_vertices_crowd():
 def test_what_cannot_be_given_is_refused(brick_mesh, strategy, count, message):
     with pytest.raises(ValueError, match=message):
         select_keypoints(brick_mesh, strategy, count)
+
+
+def test_random_keypoints_are_shared_out_by_area(brick_mesh):
+    points = select_keypoints(brick_mesh, "uniform", 1000)
+    to_side = np.abs(np.abs(points - brick_mesh.centre) - brick_mesh.extents / 2)
+    # Sides of 90 x 120, 60 x 120 and 60 x 90 mm, normal to x, y and z.
+    counts = np.bincount(to_side.argmin(axis=1), minlength=3)
+    expected = 1000 * np.array([10_800, 7_200, 5_400]) / 23_400
+    assert to_side.min(axis=1).max() < 1e-9
+    np.testing.assert_allclose(counts, expected, atol=4 * np.sqrt(250))
+    np.testing.assert_array_equal(points, select_keypoints(brick_mesh, "uniform", 1000))

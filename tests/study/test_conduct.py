@@ -6,17 +6,22 @@ import logging
 from dataclasses import replace
 
 import pytest
+import torch
 
+from heatpose.data.fields import write_json
 from heatpose.errors import DataError, HeatposeError, OptionError
+from heatpose.model.network import KeypointNet, NetworkConfig
+from heatpose.model.weights import save_network
 from heatpose.study import conduct as conduct_module
 from heatpose.study import run as run_module
-from heatpose.study.conduct import Means, conduct
+from heatpose.study.conduct import Means, _digest, conduct, describe
 from heatpose.study.report import as_text, write_results
 from heatpose.study.results import read_results
 from heatpose.study.rows import StudyOptions, TestSet
 from heatpose.study.run import Runner, jobs_of
 from heatpose.study.studies import make_study
 from heatpose.train import loop
+from heatpose.train.start import make_network
 
 # Lightning and tensorboard are not ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
@@ -117,7 +122,7 @@ def test_other_options_in_the_same_folder_are_refused(options, tmp_path):
     conduct_module.begin(place, two_rows(options), options)
     conduct_module.begin(place, two_rows(options), options)
     other = replace(options, samples=24)
-    with pytest.raises(OptionError, match=r"was begun with --samples 16, not 24: go on with"):
+    with pytest.raises(OptionError, match=r"was begun with --budget 16, not 24: go on with"):
         conduct_module.begin(place, two_rows(other), other)
     with pytest.raises(OptionError, match="was begun with study 'precision', not 'schedule'"):
         conduct_module.begin(place, make_study("schedule", options, 2), options)
@@ -163,3 +168,29 @@ def test_runs_side_by_side_give_what_they_give_one_by_one(options, tmp_path):
             for path in (first, second)
         ]
         assert poses[0] == poses[1]
+
+
+def test_rows_may_begin_with_the_features_of_another_network(options, bench_network, tmp_path):
+    path, network = bench_network
+    begun = replace(options, init=path)
+    study = make_study("keypoints", begun, 2)
+    made = []
+    for row in (study.rows[0], study.rows[1]):
+        made.append(make_network(row.network, 3, None, begun.init).state_dict())
+    theirs = network.state_dict()
+    for name in ("trunk.conv1.weight", "decoder.laterals.0.weight"):
+        assert all(torch.equal(state[name], theirs[name]) for state in made)
+    assert made[0]["head.weight"].shape[1] == 9 and made[1]["head.weight"].shape[1] == 8
+    assert not torch.equal(made[1]["head.weight"][0], theirs["head.weight"][0])
+    assert f"other.safetensors {_digest(path)}" in describe("keypoints", begun)["files"]
+
+
+@pytest.fixture
+def bench_network(tmp_path):
+    """The file of a network for one other object, with as many keypoints, and the network."""
+    folder = tmp_path / "other"
+    folder.mkdir()
+    network = KeypointNet(NetworkConfig(1, 8, crop_size=64))
+    save_network(folder / "other.safetensors", network, {})
+    write_json(folder / "objects.json", {"format": 1, "objects": []})
+    return folder / "other.safetensors", network

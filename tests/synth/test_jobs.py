@@ -3,7 +3,7 @@ import time
 import pytest
 
 from heatpose.errors import DataError, HeatposeError
-from heatpose.synth.jobs import Outcome, make_scenes, remove_leftovers
+from heatpose.synth.jobs import Manner, Outcome, make_scenes, remove_leftovers
 
 # What a new process imports: a maker that writes a small scene, and does what the file named after
 # the scene says, once: die, fail, wait or say what is wrong.
@@ -48,7 +48,9 @@ class Toys:
             raise DataError("the disk is full")
         if order == "fail":
             raise RuntimeError("the lamp broke")
-        (temporary / "scene").write_text(f"{number} {os.environ['OMP_NUM_THREADS']}")
+        device = os.environ.get("CUDA_VISIBLE_DEVICES")
+        where = f" on {device}" if device else ""
+        (temporary / "scene").write_text(f"{number} {os.environ['OMP_NUM_THREADS']}{where}")
         temporary.rename(folder / f"{number:06d}")
         return {"scene": 0.5}
 """
@@ -142,3 +144,19 @@ def test_leftovers_of_one_scene_are_removed_and_nothing_else(tmp_path):
         (tmp_path / name).mkdir()
     remove_leftovers(tmp_path, 1)
     assert names(tmp_path) == sorted(kept)
+
+
+def test_other_things_are_called_what_they_are_and_dealt_out_to_devices(tmp_path, toys):
+    manner = Manner("run", ("4", "7"))
+    [outcome] = make_scenes([1], toys(_1="die 3"), tmp_path / "runs", workers=1, manner=manner)
+    assert outcome.problem == "its process was ended by signal 9, 3 times"
+    with pytest.raises(HeatposeError, match="before it made a run"):
+        list(make_scenes([1], toys(start="die 9"), tmp_path / "runs", 1, manner=manner))
+
+
+def test_each_process_sees_its_own_device(tmp_path, toys):
+    out, manner = tmp_path / "runs", Manner("run", ("4", "7"))
+    outcomes = list(make_scenes(range(4), toys(), out, workers=2, manner=manner))
+    assert [one.problem for one in outcomes] == [None] * 4
+    devices = {(out / name / "scene").read_text().split(" on ")[1] for name in names(out)}
+    assert devices <= {"4", "7"} and devices

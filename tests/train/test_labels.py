@@ -1,10 +1,16 @@
 import numpy as np
 import pytest
 import torch
+import trimesh
 
+from heatpose.data.backgrounds import Backgrounds
+from heatpose.data.samples import SampleMaker
 from heatpose.errors import LabelError
 from heatpose.geometry.transforms import transform_points
 from heatpose.model.heatmaps import heatmap_from_crop
+from heatpose.objects.catalogue import ObjectModel
+from heatpose.objects.keypoints import box_keypoints
+from heatpose.objects.mesh import Mesh
 from heatpose.train import labels as labels_module
 from heatpose.train.labels import KeypointLabels, check_labels
 
@@ -81,3 +87,13 @@ def test_keypoints_that_are_not_on_the_object_stop_the_training(maker):
     maker.objects = far
     with pytest.raises(LabelError, match="none of 6 rendered samples shows a keypoint"):
         check_labels(maker, n_samples=6)
+
+
+def test_box_corners_which_lie_beside_the_object_are_let_be(maker):
+    icosahedron = trimesh.creation.icosphere(subdivisions=0, radius=50)
+    vertices, faces = np.array(icosahedron.vertices), np.array(icosahedron.faces, np.int32)
+    mesh = Mesh(vertices, faces, np.array(icosahedron.vertex_normals))
+    ball = ObjectModel(1, "ball", mesh, box_keypoints(mesh), np.eye(4)[None], 100.0)
+    maker = SampleMaker([ball], Backgrounds(), maker.config)
+    assert check_labels(maker, n_samples=20) < 0.1
+    assert maker.objects == [ball]

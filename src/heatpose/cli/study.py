@@ -32,14 +32,29 @@ def study(
             show_default="the true boxes",
         ),
     ] = None,
+    images: Annotated[
+        int | None,
+        typer.Option(min=1, help="Images of each data set, spread over it.", show_default="all"),
+    ] = None,
     crop_size: Annotated[int, typer.Option(help="Side of the crops, px.")] = 128,
     batch_size: Annotated[int, typer.Option(help="Samples in a batch.")] = 16,
     learning_rate: Annotated[float, typer.Option(help="At the top of the schedule.")] = 1e-3,
     backbone: Annotated[
         Path | None, typer.Option(help="ImageNet ResNet-18 under torchvision's names.")
     ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            help="network.safetensors of a run, or a bundle: all rows begin with its trunk and "
+            "decoder."
+        ),
+    ] = None,
     backgrounds: Annotated[
         Path | None, typer.Option(help="Folder of photographs; without it they are generated.")
+    ] = None,
+    keypoints: Annotated[
+        Path | None,
+        typer.Option(help="File of chosen keypoints, best first: rows of the study `keypoints`."),
     ] = None,
     upright: Annotated[
         float, typer.Option(help="Share of views from above with the object's z axis up.")
@@ -78,10 +93,13 @@ def study(
             objects=objects,
             datasets=_test_sets(dataset, split or ["test"], boxes),
             samples=budget,
+            images=images,
             crop_size=crop_size,
             batch_size=batch_size,
             learning_rate=learning_rate,
             backbone=backbone,
+            keypoints=keypoints,
+            init=init,
             backgrounds=backgrounds,
             upright=upright,
             hidden=hidden,

@@ -4,20 +4,23 @@ Meshes, ray casters, frames and samples are made once: rows whose samples are al
 ones, and what differs between rows is what they ask about.
 """
 
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
 from heatpose.data.backgrounds import Backgrounds
-from heatpose.data.bop import BopDataset
+from heatpose.data.bop import BopDataset, Target
 from heatpose.data.frames import Frame, frames_of_targets, with_depth_of, with_true_boxes
 from heatpose.data.samples import Sample, SampleConfig, SampleMaker
 from heatpose.objects.catalogue import ObjectModel
 from heatpose.objects.keypoints import Strategy, select_keypoints
 from heatpose.render.raycast import Renderer
+from heatpose.study.chosen import with_first_chosen
 from heatpose.study.rows import Row, StudyOptions, TestSet
 from heatpose.train.start import find_objects
 
@@ -34,7 +37,8 @@ class Bench:
         """
         self.options = options
         self._makers: dict[SampleConfig, SampleMaker] = {}
-        self._keypoints: dict[tuple[Strategy, int], list[ObjectModel]] = {}
+        self._keypoints: dict[tuple[Strategy | Path, int], list[ObjectModel]] = {}
+        self._datasets: dict[TestSet, BopDataset] = {}
         self._frames: dict[TestSet, list[Frame]] = {}
         self._memory = SampleMemory(0 if workers else MEMORY)
 
@@ -55,12 +59,17 @@ class Bench:
 
     def objects(self, row: Row) -> list[ObjectModel]:
         """Return the objects with the keypoints and symmetries of a row."""
-        key = row.strategy, row.network.n_keypoints
+        count = row.network.n_keypoints
+        key = row.chosen or row.strategy, count
         if key not in self._keypoints:
-            self._keypoints[key] = [
-                replace(model, keypoints=select_keypoints(model.mesh, *key))
-                for model in self.models
-            ]
+            self._keypoints[key] = (
+                with_first_chosen(self.models, row.chosen, count)
+                if row.chosen
+                else [
+                    replace(model, keypoints=select_keypoints(model.mesh, row.strategy, count))
+                    for model in self.models
+                ]
+            )
         objects = self._keypoints[key]
         if row.symmetric:
             return objects
@@ -85,8 +94,30 @@ class Bench:
         return self._frames[test_set]
 
     def dataset(self, test_set: TestSet) -> BopDataset:
-        """Open a data set."""
-        return BopDataset(test_set.root, test_set.split)
+        """Open a data set; its files are read once."""
+        if test_set not in self._datasets:
+            most = self.options.images
+            self._datasets[test_set] = FewImages(test_set.root, test_set.split, most)
+        return self._datasets[test_set]
+
+
+class FewImages(BopDataset):
+    """A data set of which some images are looked at, spread evenly over all that have targets."""
+
+    def __init__(self, root: Path, split: str, most: int | None) -> None:
+        """Look at so many images at most; None for all."""
+        super().__init__(root, split)
+        self.most = most
+
+    def targets(self) -> list[Target]:
+        """Return what is to be found in these images, in the order of the targets file."""
+        targets = super().targets()
+        images = sorted({(one.scene_id, one.image_id) for one in targets})
+        if self.most is None or self.most >= len(images):
+            return targets
+        places = np.linspace(0, len(images) - 1, self.most).round().astype(int)
+        chosen = {images[i] for i in places}
+        return [one for one in targets if (one.scene_id, one.image_id) in chosen]
 
 
 class SampleMemory:
@@ -121,13 +152,16 @@ class SharedSamples:
         self.objects = list(objects)
         self.memory = memory
         self.renderer = maker.renderer
+        self.seconds = 0.0  # spent on drawing, in this process
 
     def __call__(self, rng: np.random.Generator) -> Sample:
         """Draw one sample; the same generator state gives the same sample."""
         key = id(self.maker), int(rng.bit_generator.state["state"]["state"])
         sample = self.memory.find(key)
         if sample is None:
+            begun = time.monotonic()
             sample = self.maker(rng)
+            self.seconds += time.monotonic() - begun
             self.memory.keep(key, sample)
         return sample
 

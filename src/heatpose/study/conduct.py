@@ -26,7 +26,7 @@ from heatpose.create.work import mesh_files
 from heatpose.data.fields import read_json, shown, write_json
 from heatpose.errors import DataError, HeatposeError, OptionError
 from heatpose.study.rows import Study, StudyOptions, plain
-from heatpose.study.run import SCORES, Job, Opener, Runner, jobs_of, samples_done, scores_file
+from heatpose.study.run import SCORES, Job, Opener, Runner, hush, jobs_of, samples_done, scores_file
 from heatpose.study.speeds import measure, seconds_of_all
 from heatpose.synth.jobs import Manner, Outcome, make_scenes, outcome_of
 
@@ -65,9 +65,18 @@ def conduct(study: Study, options: StudyOptions, seeds: int, place: Path, means:
     )
     if not jobs:
         return
-    runner = Opener(options, tuple(jobs), means.workers)()
+    before = hush()
+    try:
+        _do(Opener(options, tuple(jobs), means.workers)(), place, means)
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def _do(runner: Runner, place: Path, means: Means) -> None:
+    """Say how long it will take, do all jobs, and say what comes of each."""
+    jobs, problems = runner.jobs, []
     seconds = _planned(runner, place, means)
-    problems = []
     with _progress(jobs, seconds, place, means.parallel) as clock:
         for outcome in _outcomes(runner, place, means):
             clock.finished(outcome.number)
@@ -108,7 +117,8 @@ def begin(place: Path, study: Study, options: StudyOptions) -> None:
 def describe(name: str, options: StudyOptions) -> dict[str, Any]:
     """Return everything that results depend on, as plain data; meshes and targets by content."""
     targets = [one.root / f"{one.split}_targets_bop19.json" for one in options.datasets]
-    files = [*mesh_files([options.objects]), *targets, options.backbone]
+    others = (options.backbone, options.init, options.keypoints)
+    files = [*mesh_files([options.objects]), *targets, *others]
     return {
         "format": FORMAT,
         "study": name,
@@ -130,7 +140,7 @@ def _compare(place: Path, before: Any, now: dict[str, Any]) -> None:
         raise DataError(f"{place / 'study.json'} is not the record of a study")
     pairs = [(key, before.get(key), now[key]) for key in ("study", "format")]
     options = now["options"]
-    pairs += [(f"--{key}", before["options"].get(key), options[key]) for key in options]
+    pairs += [(_option(key), before["options"].get(key), options[key]) for key in options]
     pairs.append(("files", before.get("files"), now["files"]))
     for key, old, new in pairs:
         if old != new:
@@ -138,6 +148,12 @@ def _compare(place: Path, before: Any, now: dict[str, Any]) -> None:
                 f"{place} was begun with {key} {shown(old)}, not {shown(new)}: go on with the same "
                 "options, or choose another folder with --out"
             )
+
+
+def _option(field: str) -> str:
+    """Return the option of the command that a field of `StudyOptions` comes from."""
+    name = {"samples": "budget", "datasets": "dataset"}.get(field, field)
+    return f"--{name.replace('_', '-')}"
 
 
 def _planned(runner: Runner, place: Path, means: Means) -> list[float]:

@@ -9,7 +9,7 @@ import numpy as np
 WIDTH = 480  # of the drawing's own units; the page scales it
 LABELS = 128  # of it for the names of rows
 LINE = 24  # height of a row
-COLOURS = 6  # classes c0, c1, ... of the page
+COLOURS = 8  # classes c0, c1, ... of the page
 
 
 @dataclass(frozen=True)

@@ -48,11 +48,13 @@ def as_text(found: StudyResults) -> str:
     """Return the tables, percent, and what they say of claims, for a screen."""
     blocks = []
     for name, (targets, images) in found.datasets.items():
-        head = ["", *SCORES.values(), "gain"]
+        steps = ["step"] if found.study.is_ladder else []
+        head = ["", *SCORES.values(), "gain", *steps]
         table = [head] + [
             [one.row.name]
             + [_mean(one.cells[name][key]) for key in SCORES]
             + [_gain(one.cells[name][JUDGED].gain)]
+            + [_gain(one.cells[name][JUDGED].step) for _ in steps]
             for one in found.rows
         ]
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
@@ -160,10 +162,11 @@ def _claims(found: StudyResults) -> str:
 def _table(found: StudyResults, name: str) -> str:
     """Return the table of one data set."""
     targets, images = found.datasets[name]
-    heads = ["row", *SCORES.values(), f"gain, {SCORES[JUDGED]}", "training"]
+    steps = ["over the row above"] if found.study.is_ladder else []
+    heads = ["row", *SCORES.values(), f"gain, {SCORES[JUDGED]}", *steps, "training"]
     head = "".join(f"<th>{escape(text)}</th>" for text in heads)
     best = {key: max(one.cells[name][key].mean for one in found.rows) for key in SCORES}
-    body = "\n".join(_table_row(one, name, best) for one in found.rows)
+    body = "\n".join(_table_row(one, name, best, bool(steps)) for one in found.rows)
     return (
         f"<h3>{escape(name)} <small>{targets} targets in {images} images, percent</small></h3>\n"
         f'<div class="scroll"><table><thead><tr>{head}</tr></thead>\n'
@@ -171,20 +174,27 @@ def _table(found: StudyResults, name: str) -> str:
     )
 
 
-def _table_row(one: RowResult, name: str, best: dict[str, float]) -> str:
+def _table_row(one: RowResult, name: str, best: dict[str, float], with_step: bool) -> str:
     cells = [
         f"<td>{'<b>' if one.cells[name][key].mean == best[key] else ''}"
         f"{_spread_apart(one.cells[name][key])}"
         f"{'</b>' if one.cells[name][key].mean == best[key] else ''}</td>"
         for key in SCORES
     ]
-    gain = one.cells[name][JUDGED].gain
-    kind = "" if gain is None else "up" if gain.low > 0 else "down" if gain.high < 0 else ""
+    judged = one.cells[name][JUDGED]
+    gains = [judged.gain, judged.step] if with_step else [judged.gain]
+    cells += [f'<td class="{_kind(gain)}">{_gain(gain)}</td>' for gain in gains]
     return (
         f"<tr><th>{escape(one.row.name)}<small>{escape(one.row.change)}</small></th>"
-        f'{"".join(cells)}<td class="{kind}">{_gain(gain)}</td>'
-        f"<td>{duration(one.seconds)}</td></tr>"
+        f"{''.join(cells)}<td>{duration(one.seconds)}</td></tr>"
     )
+
+
+def _kind(gain: Interval | None) -> str:
+    """Return the class of a gain: whether it is one by more than chance."""
+    if gain is None or gain.low <= 0 <= gain.high:
+        return ""
+    return "up" if gain.low > 0 else "down"
 
 
 def _spread_apart(cell: Cell) -> str:
@@ -195,13 +205,14 @@ def _spread_apart(cell: Cell) -> str:
 def _plots(found: StudyResults) -> list[str]:
     """Return all plots as figures."""
     figures = []
+    numbered = all(one.row.line for one in found.rows)
     for name in found.datasets:
-        for key in PLOTTED:
+        if numbered:
+            title = f"{SCORES[JUDGED]} over the number of keypoints, {name}, %"
+            figures.append(_figure(title, _over_numbers(found, name, JUDGED)))
+        for key in (JUDGED,) if numbered else PLOTTED:
             title = f"{SCORES[key]}, {name}, %"
-            if all(one.row.line for one in found.rows):
-                figures.append(_figure(title, _over_numbers(found, name, key)))
-            else:
-                figures.append(_figure(title, dots(title, _dots(found, name, key))))
+            figures.append(_figure(title, dots(title, _dots(found, name, key))))
     curves = _learning(found)
     if 1 < len(curves) <= COLOURS:
         title = "keypoints of unseen samples, px off in the median"
@@ -255,17 +266,25 @@ def _facts(found: StudyResults, options: StudyOptions) -> str:
         "seeds": f"{found.n_seeds}: of weights, samples and their order; the same for all rows",
         "crops": f"{options.crop_size} px",
         "training": f"batches of {options.batch_size}, learning rate {options.learning_rate:g}, "
-        + (f"trunk from {options.backbone.name}" if options.backbone else "trunk from scratch"),
+        + _start(options),
         "views": f"{100 * options.upright:g} % upright, "
         f"{100 * options.hidden:g} % with an object in front",
         "backgrounds": "photographs" if options.backgrounds else "generated",
         "tried on": "; ".join(map(_tried, options.datasets)),
         "poses": "one look at each box, no candidates, outlines only where a row says so",
         "machine": "; ".join(found.machines),
-        "time": f"{duration(found.seconds)} of training in all",
+        "time": f"{duration(found.seconds)} of training in all, without drawing samples",
         "with": f"heatpose {heatpose.__version__}, torch {torch.__version__}",
     }
     return "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in facts.items())
+
+
+def _start(options: StudyOptions) -> str:
+    if options.init:
+        return f"trunk and decoder from {options.init.name}, output weights from scratch"
+    if options.backbone:
+        return f"trunk from {options.backbone.name}"
+    return "from scratch"
 
 
 def _tried(one: TestSet) -> str:

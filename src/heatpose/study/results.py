@@ -30,6 +30,7 @@ class Cell:
     mean: float  # over seeds and targets
     seeds: tuple[float, ...]  # of each seed
     gain: Interval | None  # over the first row; None for that row itself
+    step: Interval | None = None  # over the row above, in a ladder
 
     @property
     def spread(self) -> float | None:
@@ -112,16 +113,14 @@ class StudyResults:
         """Return the table with a line for each row, data set and score; fractions."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["row", "dataset", "score", "mean", "spread", "gain", "low", "high"])
+        head = ["row", "dataset", "score", "mean", "spread", "gain", "low", "high"]
+        writer.writerow([*head, "step", "step_low", "step_high"])
         for one in self.rows:
             for name, cells in one.cells.items():
                 for key, cell in cells.items():
-                    gain = cell.gain
-                    numbers = (
-                        cell.mean,
-                        cell.spread,
-                        *((gain.mean, gain.low, gain.high) if gain else (None,) * 3),
-                    )
+                    numbers = [cell.mean, cell.spread]
+                    for found in (cell.gain, cell.step):
+                        numbers += [found.mean, found.low, found.high] if found else [None] * 3
                     writer.writerow([one.row.name, name, key, *map(_number, numbers)])
         return out.getvalue()
 
@@ -159,7 +158,7 @@ def _results(
     rows = [
         RowResult(
             row,
-            {name: table.cells(row, study.rows[0]) for name, table in tables.items()},
+            {name: table.cells(row, study) for name, table in tables.items()},
             [_curve(scores_file(place, row, seed).with_name("log.jsonl")) for seed in range(seeds)],
             float(np.mean([run["training"]["seconds"] for run in runs[row.name]])),
         )
@@ -207,13 +206,16 @@ class _Tables:
         difference: Array = self.values[better][key] - self.values[than][key]
         return crossed_interval(difference, self.images)
 
-    def cells(self, row: Row, first: Row) -> dict[str, Cell]:
+    def cells(self, row: Row, study: Study) -> dict[str, Cell]:
         """Return the scores of a row."""
+        place = study.rows.index(row)
+        first, above = study.rows[0].name, study.rows[max(place - 1, 0)].name
         return {
             key: Cell(
                 float(values.mean()),
                 tuple(values.mean(axis=1).tolist()),
-                None if row is first else self.gain(row.name, first.name, key),
+                self.gain(row.name, first, key) if place else None,
+                self.gain(row.name, above, key) if place and study.is_ladder else None,
             )
             for key, values in self.values[row.name].items()
         }

@@ -45,10 +45,13 @@ class StudyOptions:
     objects: Path  # BOP models folder
     datasets: tuple[TestSet, ...]
     samples: int  # of each training
+    images: int | None = None  # of each data set, at most
     crop_size: int = 128  # px
     batch_size: int = 16
     learning_rate: float = 1e-3
     backbone: Path | None = None
+    keypoints: Path | None = None  # that were chosen elsewhere, for further rows
+    init: Path | None = None  # network whose trunk and decoder all begin with
     backgrounds: Path | None = None
     upright: float = 0.0  # as for `heatpose.data.views.ViewConfig`
     hidden: float = 0.0
@@ -96,6 +99,7 @@ class Row:
     network: NetworkConfig
     train: TrainConfig
     strategy: Strategy = "fps"
+    chosen: Path | None = None  # file of keypoints in place of a strategy
     symmetric: bool = True  # labels know which views of an object look alike
     solve: SolveConfig = SolveConfig()
     line: str = ""  # of the plot over `at`, where a study has a number that grows
@@ -111,7 +115,7 @@ class Row:
             {
                 "network": asdict(self.network),
                 "train": train,
-                "strategy": self.strategy,
+                "strategy": self.strategy if self.chosen is None else str(self.chosen),
                 "symmetric": self.symmetric,
             }
         )
@@ -147,6 +151,7 @@ class Study:
     rows: tuple[Row, ...]
     notes: str = ""
     claims: tuple[Claim, ...] = ()
+    is_ladder: bool = False  # each row is to be compared with the one above it as well
 
     def __post_init__(self) -> None:
         names = [row.name for row in self.rows]

@@ -14,7 +14,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ SCORES = {
     "ar_mspd": "AR_MSPD",
     "proj_5px": "projection 5 px",
 }
+TALKATIVE = ("heatpose.train", "heatpose.model")  # loggers
 NOT_KEPT = ("last.ckpt", "tensorboard", "csv")  # of a training that is done
 
 
@@ -93,8 +94,16 @@ class Opener:
         """Begin: what can be shared is read when it is first asked for."""
         if self.threads:
             torch.set_num_threads(self.threads)
-        logging.getLogger("heatpose.train").setLevel(logging.WARNING)
+            hush()
         return Runner(Bench(self.options, self.workers), self.jobs, self.workers, self.threads or 1)
+
+
+def hush() -> dict[str, int]:
+    """Let trainings say only what goes wrong; return the levels of their loggers until now."""
+    before = {name: logging.getLogger(name).level for name in TALKATIVE}
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return before
 
 
 class Runner:
@@ -122,6 +131,8 @@ class Runner:
         rows = job.missing(place)
         if rows:
             network, _ = load_network(folder / "network.safetensors")
+            if torch.cuda.is_available():
+                network = network.cuda()
             scores = self.score(rows, network)
             for row in rows:
                 self.write(place, job, row, scores[row])
@@ -131,16 +142,23 @@ class Runner:
         """Train the network of a job, or go on with it; keep what is needed afterwards."""
         row = job.rows[0]
         config = row.seeded(job.seed, self.workers)
-        network = make_network(row.network, job.seed, self.bench.options.backbone)
+        options = self.bench.options
+        network = make_network(row.network, job.seed, options.backbone, options.init)
         begun = (folder / "last.ckpt").exists()
+        samples = self.bench.samples(row)
         start = time.monotonic()
         try:
-            train_keypoints(folder, self.bench.samples(row), network, config, begun, quiet=True)
+            train_keypoints(folder, samples, network, config, begun, quiet=True)
         except SystemExit:  # what the trainer makes of an interrupt
             raise KeyboardInterrupt from None
-        # Of a training that was interrupted the seconds are those of its last part.
-        seconds = time.monotonic() - start
-        done = {"seconds": seconds, "machine": describe_machine(), "interrupted": begun}
+        # Without drawing, which rows share; of an interrupted training those of its last part.
+        seconds = time.monotonic() - start - samples.seconds
+        done = {
+            "seconds": seconds,
+            "drawing_seconds": samples.seconds,
+            "machine": describe_machine(),
+            "interrupted": begun,
+        }
         write_json(folder / "done.json", done)
         for name in NOT_KEPT:
             leftover = folder / name
@@ -173,7 +191,9 @@ class Runner:
     ) -> dict[Row, list[Result]]:
         """Return the poses that each row finds in the images of a data set."""
         results: dict[Row, list[Result]] = {row: [] for row in estimators}
+        wanted = any(row.solve.depth or "depth" in row.network.inputs for row in estimators)
         for frame in self.bench.frames(test_set):
+            frame = frame if wanted else replace(frame, depth=None)
             observation = frame.read()
             for row, estimator in estimators.items():
                 start = time.perf_counter()

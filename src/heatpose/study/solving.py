@@ -142,10 +142,12 @@ def solve_plainly(match: Correspondences, focal: float) -> PnPSolution | None:
     )
     if not np.isfinite(pose).all():
         return None
-    return PnPSolution(pose, _mask(seen, np.asarray(inliers).ravel()), np.full((6, 6), np.nan))
+    return PnPSolution(
+        pose, _mask(seen, np.asarray(inliers, np.int64).ravel()), np.full((6, 6), np.nan)
+    )
 
 
-def _mask(seen: Mask, inliers: NDArray[np.integer]) -> Mask:
+def _mask(seen: Mask, inliers: NDArray[np.int64]) -> Mask:
     """Return which of all points (n,) are inliers, given their numbers among those seen."""
     mask = np.zeros(len(seen), bool)
     mask[np.flatnonzero(seen)[inliers]] = True

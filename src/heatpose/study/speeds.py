@@ -53,9 +53,11 @@ def measure(bench: Bench, jobs: Sequence[Job]) -> Speeds:
     drawing: list[float] = []
     for row in rows:
         if _kind(row) not in steps:
+            size = row.train.batch_size
+            stream = SampleStream(bench.samples(row), size + 1, seed=2**31)
+            stream[size]  # the first draw reads what is drawn
             begun = time.monotonic()
-            stream = SampleStream(bench.samples(row), row.train.batch_size, seed=2**31)
-            samples = [stream[i] for i in range(row.train.batch_size)]
+            samples = [stream[i] for i in range(size)]
             drawing.append((time.monotonic() - begun) / len(samples))
             steps[_kind(row)] = _step(bench, row, samples)
     scoring = sum(_scoring(bench, rows[0], one) for one in bench.options.datasets)
@@ -65,7 +67,8 @@ def measure(bench: Bench, jobs: Sequence[Job]) -> Speeds:
 def _step(bench: Bench, row: Row, samples: list[dict[str, torch.Tensor]]) -> float:
     """Return how long it takes to learn from one sample."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = make_network(row.network, 0)
+    # From the same files as later: what cannot be used should be found out now.
+    network = make_network(row.network, 0, bench.options.backbone, bench.options.init)
     module = KeypointTraining(network, bench.objects(row), row.train).to(device).train()
     optimizer = torch.optim.AdamW(module.network.parameters())
     batch = {name: value.to(device) for name, value in default_collate(samples).items()}

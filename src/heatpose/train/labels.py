@@ -6,7 +6,6 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import torch
-from scipy.spatial import KDTree
 from torch import Tensor, nn
 
 from heatpose.data.samples import Sample, SampleSource
@@ -15,14 +14,11 @@ from heatpose.geometry.arrays import Array
 from heatpose.geometry.transforms import transform_points
 from heatpose.model.heatmaps import STRIDE, crop_from_heatmap
 from heatpose.objects.catalogue import ObjectModel
-from heatpose.objects.keypoints import select_keypoints
-from heatpose.objects.mesh import sample_surface
+from heatpose.objects.keypoints import box_keypoints, farthest_keypoints
 from heatpose.render.raycast import Rendering
 from heatpose.train.pose_targets import PoseTargets
 
 LARGEST_DISAGREEMENT = 0.2  # px of the crop, between labels and rendered surface
-N_SURFACE = 4000  # points of a surface, to see whether keypoints lie on it
-_ON_IT = 0.05  # diameters between a keypoint and a surface that is its own, at most
 
 
 class KeypointLabels(nn.Module):
@@ -96,8 +92,8 @@ def check_labels(maker: SampleSource, n_samples: int = 64, seed: int = 0) -> flo
     """Compare the labels of samples with what is rendered where they point.
 
     Where a keypoint is visible, the object coordinates rendered at its label are its own
-    coordinates. This goes through crop, camera and label as training does. An object whose
-    keypoints lie off its surface, as corners of boxes do, is labelled with others for this.
+    coordinates. This goes through crop, camera and label as training does. Corners of boxes, which
+    lie beside the object, are left out of it: points of the surface take their place.
 
     Args:
         maker: what training takes its samples from.
@@ -139,12 +135,11 @@ def check_labels(maker: SampleSource, n_samples: int = 64, seed: int = 0) -> flo
 
 
 def _with_points_on_it(model: ObjectModel) -> ObjectModel:
-    """Give an object keypoints on its surface in place of others: nothing is rendered at those."""
-    surface = sample_surface(model.mesh, N_SURFACE, np.random.default_rng(0))
-    away = np.asarray(KDTree(surface).query(model.keypoints)[0])
-    if (away < _ON_IT * model.diameter).all():
+    """Give an object whose keypoints are those of its box others: nothing is rendered at those."""
+    corners = box_keypoints(model.mesh)
+    if model.keypoints.shape != corners.shape or not np.allclose(model.keypoints, corners):
         return model
-    return replace(model, keypoints=select_keypoints(model.mesh, "fps", len(model.keypoints)))
+    return replace(model, keypoints=farthest_keypoints(model.mesh, len(corners)))
 
 
 def _disagreement(
@@ -160,7 +155,7 @@ def _disagreement(
     surface = seen[0].astype(float)  # (n, 3), mm
     keypoints = model.keypoints[inside]
     # Farther away than a twentieth of the object, the label shows another, nearer surface.
-    visible = np.linalg.norm(surface - keypoints, axis=1) < _ON_IT * model.diameter
+    visible = np.linalg.norm(surface - keypoints, axis=1) < 0.05 * model.diameter
     pose, camera = sample.camera_from_object, sample.camera
     shown = camera.project(transform_points(pose, surface[visible]))
     true = camera.project(transform_points(pose, keypoints[visible]))

@@ -9,6 +9,7 @@ run/network.safetensors   the averaged weights, with their config and notes
 
 import json
 import logging
+import multiprocessing
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -246,8 +247,17 @@ def _loader(stream: Dataset[Batch], config: RunConfig) -> DataLoader[Batch]:
         persistent_workers=config.workers > 0,
         prefetch_factor=4 if config.workers else None,
         worker_init_fn=_one_thread,
+        multiprocessing_context=_manner_of_start() if config.workers else None,
         pin_memory=torch.cuda.is_available(),
     )
+
+
+def _manner_of_start() -> str | None:
+    """Return how workers are started: forked where that is known, for ray casters do not travel.
+
+    Processes that were spawned themselves, and newer versions of Python, would do otherwise.
+    """
+    return "fork" if "fork" in multiprocessing.get_all_start_methods() else None
 
 
 def _one_thread(worker: int) -> None:

@@ -104,7 +104,8 @@ def make_network(
             are taken over, the stages and what is for depth as far as both have them, and the
             output weights of each keypoint that both know. So a network of colours and depth can
             start from one of colours, and one of three stages from one of four.
-        objects: what is to be learned, in the order of the object index.
+        objects: what is to be learned, in the order of the object index; none, to take no output
+            weights over.
 
     Raises:
         CheckpointError: a file cannot be used, or the other network is of another kind.
