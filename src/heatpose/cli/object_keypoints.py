@@ -85,8 +85,8 @@ def _table(rows: "Iterable[dict[str, Any]]") -> "Table":
     from rich.table import Table
 
     table = Table("keypoints", "count", title="means over objects, on views not chosen by")
-    heads = ("expected, % of the diameter", "of it translation", "rotation, degrees")
-    for head in (*heads, "solved, median ADD(-S), %", "below 5 %", "below 10 %"):
+    heads = ("expected, % of d", "shift, % of d", "turn, deg")
+    for head in (*heads, "solved, median % of d", "below 5 %", "below 10 %"):
         table.add_column(head, justify="right")
     for row in rows:
         table.add_row(

@@ -165,8 +165,10 @@ def _others(
         points = model.keypoints[list(rows)]
         if len(rows) < count:
             continue
-        gap = usual_gap(model.mesh, count) if strategy == "curvature" else 0.0
-        others[strategy] = np.array(rows)[pick_apart(points, gap, count)]
+        first = np.arange(count)
+        if strategy == "curvature":  # fewer bent places lie farther apart
+            first = pick_apart(points, usual_gap(model.mesh, count), count)
+        others[strategy] = np.array(rows)[first]
     if "random" not in others:
         rng = np.random.default_rng(0)
         others["random"] = rng.choice(len(model.keypoints), count, replace=False)
