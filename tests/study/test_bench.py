@@ -1,4 +1,3 @@
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +6,7 @@ import pytest
 from heatpose.data.bop import Target, write_targets
 from heatpose.data.samples import SampleMaker
 from heatpose.errors import DataError
+from heatpose.objects.chosen_keypoints import ChosenKeypoints, write_chosen
 from heatpose.study.bench import Bench, FewImages, SampleMemory
 from heatpose.study.rows import StudyOptions, TestSet
 from heatpose.study.studies import make_study
@@ -61,15 +61,17 @@ def test_a_full_memory_lets_the_oldest_go(bench, study):
 
 def test_objects_get_the_first_of_the_keypoints_that_were_chosen(bench, study, tmp_path):
     path = tmp_path / "learned.json"
-    points = {1: np.arange(60.0).reshape(20, 3), 2: np.ones((12, 3))}
-    objects = [{"id": i, "keypoints_mm": p.tolist()} for i, p in points.items()]
-    path.write_text(json.dumps({"format": 1, "strategy": "learned", "objects": objects}))
+    models = {model.object_id: model for model in bench.models}
+    corners = {i: model.mesh.vertices for i, model in models.items()}
+    points = {i: np.resize(corners[i], (12 if i == 2 else 20, 3)) for i in corners}
+    chosen = [ChosenKeypoints(i, "", models[i].diameter, p, {}) for i, p in points.items()]
+    write_chosen(path, chosen, {}, "learned")
     row = study.rows[1]
     first = replace(row, chosen=path, network=replace(row.network, n_keypoints=12))
     for model in bench.objects(first):
-        np.testing.assert_array_equal(model.keypoints, points[model.object_id][:12])
+        np.testing.assert_allclose(model.keypoints, points[model.object_id][:12], atol=1e-3)
     many = replace(row, chosen=path, network=replace(row.network, n_keypoints=16))
-    with pytest.raises(DataError, match=r"has 12 keypoints for object 2, 16 are needed"):
+    with pytest.raises(DataError, match=r"has 12 keypoints of object 2, at least 16 are needed"):
         bench.objects(many)
 
 

@@ -96,12 +96,12 @@ def test_a_part_of_a_study_keeps_the_first_row_and_the_order():
 def test_keypoints_from_a_file_have_rows_of_their_own(tmp_path):
     path = tmp_path / "learned.json"
     points = [[float(i), 0.0, 1.0] for i in range(20)]
-    objects = [{"id": i, "keypoints_mm": points, "more": 1} for i in (1, 2)]
+    objects = [{"id": i, "diameter_mm": 20.0, "keypoints_mm": points, "more": 1} for i in (1, 2)]
     path.write_text(json.dumps({"format": 1, "strategy": "learned", "objects": objects}))
     rows = make_study("keypoints", replace(OPTIONS, keypoints=path), 2).rows
     own = [row for row in rows if row.line == "learned"]
     assert [row.name for row in own] == ["learned 8", "learned 16"]
     assert len({row.training_id for row in rows}) == len(rows)
     path.write_text("[]")
-    with pytest.raises(DataError, match="is not a file of chosen keypoints of format 1"):
+    with pytest.raises(DataError, match="is not a file of keypoints"):
         make_study("keypoints", replace(OPTIONS, keypoints=path), 2)

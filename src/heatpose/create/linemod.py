@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-import torch
 
 from heatpose.data.bop import BopDataset
 from heatpose.data.bop_files import Target
@@ -220,6 +219,8 @@ def estimate_targets(bundle: Path, dataset: BopDataset) -> list[Result]:
 
 def measure_time(models: list[ObjectModel], config: ReproductionConfig) -> TrainingTime:
     """Make a few rendered samples and train on them, to know how long many take."""
+    import torch
+
     training = config.training
     maker = make_maker(models, config.backgrounds, training.sample)
     module = KeypointTraining(

@@ -18,9 +18,9 @@ from heatpose.data.bop import BopDataset, Target
 from heatpose.data.frames import Frame, frames_of_targets, with_depth_of, with_true_boxes
 from heatpose.data.samples import Sample, SampleConfig, SampleMaker
 from heatpose.objects.catalogue import ObjectModel
+from heatpose.objects.chosen_keypoints import with_chosen_keypoints
 from heatpose.objects.keypoints import Strategy, select_keypoints
 from heatpose.render.raycast import Renderer
-from heatpose.study.chosen import with_first_chosen
 from heatpose.study.rows import Row, StudyOptions, TestSet
 from heatpose.train.start import find_objects
 
@@ -63,7 +63,7 @@ class Bench:
         key = row.chosen or row.strategy, count
         if key not in self._keypoints:
             self._keypoints[key] = (
-                with_first_chosen(self.models, row.chosen, count)
+                with_chosen_keypoints(self.models, row.chosen, count)[0]
                 if row.chosen
                 else [
                     replace(model, keypoints=select_keypoints(model.mesh, row.strategy, count))

@@ -13,8 +13,8 @@ from heatpose.data.depth_samples import DepthConfig
 from heatpose.model.fusion import Fusion
 from heatpose.model.network import NetworkConfig
 from heatpose.model.resnet import Activation
+from heatpose.objects.chosen_keypoints import read_chosen
 from heatpose.objects.keypoints import Strategy
-from heatpose.study.chosen import describe_chosen
 from heatpose.study.recipes import BOX, BOXES, baseline, ladder
 from heatpose.study.rows import Claim, Row, SolveConfig, Study, StudyOptions
 from heatpose.train.config import Schedule, TrainConfig
@@ -48,7 +48,8 @@ def keypoints(options: StudyOptions, network: NetworkConfig, train: TrainConfig)
         if strategy not in NO_ROWS
     ]
     if options.keypoints is not None:
-        name, most = describe_chosen(options.keypoints)
+        name, chosen = read_chosen(options.keypoints)
+        most = min(len(one.keypoints) for one in chosen.values())
         ways.append((name, "fps", options.keypoints, [n for n in NUMBERS if n <= most]))
     rows += [
         Row(
