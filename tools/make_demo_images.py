@@ -2,7 +2,7 @@
 
     python tools/make_demo_images.py MODELS demo
 
-writes images/*.png, camera.json and scene_gt.json (true poses, as BOP has them). Every second
+writes images/*.jpg, camera.json and scene_gt.json (true poses, as BOP has them). Every second
 picture shows some object two or three times, and the last one none at all, clutter alone. Nothing
 in the pictures is photographed: table, wall and clutter are drawn by chance. Boxes there are none:
 a detector has to find the objects; boxes.json of earlier pictures is deleted. The world frame lies
@@ -73,16 +73,16 @@ def main() -> None:
         draw_picture(np.random.default_rng([options.seed, number]), models, kind)
         for number, kind in enumerate(kinds)
     ]
-    for old in (options.out / "images").glob("*.png"):
+    for old in (options.out / "images").glob("*.*"):
         old.unlink()
     (options.out / "images").mkdir(parents=True, exist_ok=True)
     (options.out / "boxes.json").unlink(missing_ok=True)
     write_camera(options.out / "camera.json", CAMERA)
     write_scene_gt(options.out / "scene_gt.json", {i: p.truth for i, p in enumerate(pictures)})
     for number, picture in enumerate(pictures):
-        write_image(options.out / "images" / f"{number:06d}.png", picture.image)
+        write_image(options.out / "images" / f"{number:06d}.jpg", picture.image)
         ids = sorted(pose.object_id for pose in picture.truth)
-        print(f"{options.out / 'images' / f'{number:06d}.png'}: objects {ids}")
+        print(f"{options.out / 'images' / f'{number:06d}.jpg'}: objects {ids}")
 
 
 def draw_picture(
