@@ -96,7 +96,7 @@ def sharpen(rng: np.random.Generator, image: Image) -> Image:
 def exaggerate_colour(rng: np.random.Generator, image: Image) -> Image:
     """Change contrast, brightness, saturation and each channel far beyond what cameras do.
 
-    After CosyPose (Labbe et al., ECCV 2020, section 4), where it gains more than anything else.
+    In the manner of CosyPose (Labbe et al., ECCV 2020), which does so to its training images.
     """
     colours = image.astype(np.float32) / 255
     if rng.random() < 0.6:
