@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from heatpose.objects.mesh import write_mesh
-from heatpose.render.depth_sensors import KINDS, DepthSensor
-from heatpose.synth.benchmark import MANIFEST, RGBD_LMO, STRENGTHS, write_manifest
+from heatpose.render.depth_sensors import KINDS, STRENGTHS, DepthSensor
+from heatpose.synth.benchmark import MANIFEST, RGBD_LMO, write_manifest
 from heatpose.synth.recipe import Recipe
 from heatpose.synth.run import Order, prepare
 

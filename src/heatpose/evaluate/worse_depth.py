@@ -14,9 +14,8 @@ from heatpose.data.bop import BopDataset
 from heatpose.data.images import read_depth
 from heatpose.errors import DataError
 from heatpose.geometry.arrays import Depth
-from heatpose.render.depth_sensors import KINDS
+from heatpose.render.depth_sensors import KINDS, STRENGTHS
 
-STRENGTHS = (0.5, 1.0, 2.0, 4.0)
 BLOT = 10  # size of a hole, px
 
 

@@ -21,6 +21,7 @@ Floats = NDArray[np.float32]
 Kind = Literal["structured_light", "stereo", "time_of_flight"]
 
 KINDS: tuple[Kind, ...] = ("structured_light", "stereo", "time_of_flight")
+STRENGTHS = (0.5, 1.0, 2.0, 4.0)  # that bundles are measured at; 1 is the device itself
 GRAZING = np.radians(78.0)  # beyond it little light comes back (Nguyen et al. 2012)
 LIGHT_SPEED = 299_792_458e3  # mm / s
 BLOCK = 3  # side of what stereo matches, px; devices use more, and smaller pixels

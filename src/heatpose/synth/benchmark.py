@@ -15,11 +15,10 @@ import numpy as np
 
 from heatpose.files import write_whole
 from heatpose.geometry.camera import Camera
-from heatpose.render.depth_sensors import KINDS, DepthSensor
+from heatpose.render.depth_sensors import KINDS, STRENGTHS, DepthSensor
 from heatpose.synth.layout import SceneConfig
 from heatpose.synth.recipe import SynthConfig
 
-STRENGTHS = (0.5, 1.0, 2.0, 4.0)  # of each depth camera; 1 is the device as measured
 MANIFEST = "manifest.txt"
 
 
