@@ -34,6 +34,7 @@ from heatpose.objects.catalogue import ObjectModel, read_models
 from heatpose.pipeline import PoseEstimator
 from heatpose.render.raycast import Renderer
 from heatpose.solve import depth as solver
+from heatpose.solve import depth_view
 from heatpose.types import PoseEstimate
 
 TURN, SHIFT, ALONG = np.radians(3), 4.0, 0.03  # of perturbed poses
@@ -173,12 +174,12 @@ def refine(world: World, case: Case, depth: Depth) -> Array | None:
 
 def refine_unfiltered(world: World, case: Case, depth: Depth) -> Array | None:
     """Refine a pose with the depth as it was measured."""
-    filtered = solver._smoothed
-    solver._smoothed = lambda part: part
+    filtered = depth_view._smoothed
+    depth_view._smoothed = lambda part: part
     try:
         return refine(world, case, depth)
     finally:
-        solver._smoothed = filtered
+        depth_view._smoothed = filtered
 
 
 def judged(world: World, poses: list[Array]) -> Array:

@@ -26,6 +26,7 @@ from heatpose.runtime.bundle import Bundle, read_bundle
 from heatpose.runtime.detector import open_bundled
 from heatpose.runtime.predictor import Backend, KeypointPredictor, Precision, open_predictor
 from heatpose.solve.depth_poses import correct_with_depth
+from heatpose.solve.depth_search import DepthSearch
 from heatpose.solve.estimates import make_estimate
 from heatpose.solve.outline import CroppedObject, OutlineFit, refine_with_outlines
 from heatpose.solve.pnp import Correspondences, PnPSolution, join_looks, solve_pnp
@@ -100,6 +101,7 @@ class PoseEstimator:
         self.wants_depth = "depth" in inputs
         self.detector = detector
         self.renderer = Renderer({one.object_id: one.mesh for one in objects})
+        self.search = DepthSearch(self.objects, self.renderer)
         if not 1 <= looks <= MOST_LOOKS:
             raise ValueError(f"looks must be 1 to {MOST_LOOKS}, got {looks}")
         self.looks = looks
@@ -333,7 +335,9 @@ class PoseEstimator:
 
         Score, evidence and probability stay those of the picture, by which they were learned.
         """
-        return correct_with_depth(estimates, depth, camera, self.renderer, self.threads)
+        return correct_with_depth(
+            estimates, depth, camera, self.renderer, self.threads, self.search
+        )
 
     def _indices(self, detections: Sequence[Detection]) -> NDArray[np.int64]:
         return np.array([self._index[found.object_id] for found in detections], np.int64)

@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,13 +25,12 @@ from heatpose.geometry.camera import Camera
 from heatpose.geometry.rotations import skew, vector_from_matrix
 from heatpose.geometry.transforms import invert, transform_points
 from heatpose.render.raycast import Renderer, Surface
+from heatpose.solve.depth_view import DepthView, cut_depth
 from heatpose.solve.refine import covariance_of, perturbed
 
 Floats = NDArray[np.float32]
 
-SIDE = 64  # most pixels of the part, either way; of larger ones every second, third, ... is taken
 FEWEST_PIXELS = 12  # of the surface with a measured depth, below which depth says nothing
-SMOOTH = (7, 10.0, 2.0)  # filter of depth: window, px, and spreads, mm and px
 BIN = 4.0  # of the histogram of what the surface is off, mm
 STEPS = (3, 3)  # of least squares; the surface is looked up anew for each number
 WIDEST, NARROWEST = 20.0, 6.0  # residual that counts a quarter, mm: three times the noise, within
@@ -123,16 +121,8 @@ def depth_agreement(
 
 
 @dataclass(frozen=True, eq=False)
-class _View:
-    """The part of a depth image around an object."""
-
-    camera: Camera
-    depth: Depth  # (h, w), mm, NaN where nothing was measured
-
-
-@dataclass(frozen=True, eq=False)
-class _Prior:
-    """What the picture says of a pose."""
+class PosePrior:
+    """What is known of a pose before depth is looked at."""
 
     pose: Array  # (4, 4), mm
     precision: Array  # (6, 6) of a perturbation: of rotation vector, rad, and translation, mm
@@ -162,7 +152,7 @@ def _fit(one: PosedObject, depth: Depth, camera: Camera, renderer: Renderer) -> 
     farther = _farther(view.depth - start.depth, prior)
     if farther is None or prior.pose[2, 3] + farther <= 0:
         return None
-    stepped = _stepped(one.object_id, _at_distance(prior.pose, farther), view, prior, renderer)
+    stepped = fit_surface(one.object_id, _at_distance(prior.pose, farther), view, prior, renderer)
     if stepped is None:
         return None
     pose, normal, reach = stepped
@@ -175,10 +165,22 @@ def _fit(one: PosedObject, depth: Depth, camera: Camera, renderer: Renderer) -> 
     return DepthFit(pose, covariance_of(normal, np.array(1.0), pose), agreement)
 
 
-def _stepped(
-    object_id: int, pose: Array, view: _View, prior: _Prior, renderer: Renderer
+def fit_surface(
+    object_id: int, pose: Array, view: DepthView, prior: PosePrior, renderer: Renderer
 ) -> tuple[Array, Array, float] | None:
-    """Fit a pose to depth and prior: pose, matrix of the normal equations, last reach, mm."""
+    """Fit a pose to depth and to what is known of it, from where it is.
+
+    Args:
+        object_id: the object.
+        pose: (4, 4), mm, within some tens of degrees of the right one.
+        view: what was measured.
+        prior: what is known of the pose.
+        renderer: knows the object.
+
+    Returns:
+        The pose, the matrix of its normal equations, (6, 6), and the residual that counted a
+        quarter in the end, mm. None where too little was measured.
+    """
     reach = WIDEST
     for steps in STEPS:
         surface = renderer.surface(object_id, pose, view.camera)
@@ -195,34 +197,16 @@ def _stepped(
     return pose, normal, reach
 
 
-def _view(one: PosedObject, depth: Depth, camera: Camera, renderer: Renderer) -> _View | None:
+def _view(one: PosedObject, depth: Depth, camera: Camera, renderer: Renderer) -> DepthView | None:
     """Cut out the part around an object; None where it is out of sight."""
     rows, cols = renderer.region(one.object_id, one.camera_from_object, camera)
     height, width = rows.stop - rows.start, cols.stop - cols.start
     if one.camera_from_object[2, 3] <= 0 or height <= 0 or width <= 0:
         return None
-    margin = 1 + max(height, width) // 16  # for what moves nearer
-    top, left = max(rows.start - margin, 0), max(cols.start - margin, 0)
-    step = -(-(max(height, width) + 2 * margin) // SIDE)
-    fine = max(1, step // 2)  # the filter sees more of a large object, but not all: it takes long
-    step = -(-step // fine)
-    part = _smoothed(depth[top : rows.stop + margin : fine, left : cols.stop + margin : fine])
-    part, step = part[::step, ::step], step * fine
-    shift = -np.array([left, top]) / step
-    return _View(camera.warped(1 / step, shift, part.shape[1], part.shape[0]), part)
+    return cut_depth(rows, cols, depth, camera)
 
 
-def _smoothed(depth: Depth) -> Depth:
-    """Take noise and steps out of depth, (h, w), mm, but no edges; holes stay holes.
-
-    A bilateral filter (Tomasi and Manduchi, ICCV 1998), as Newcombe et al. (KinectFusion, ISMAR
-    2011) use it for this. A hole, 0 here, is too far off to count in its neighbours' means.
-    """
-    filtered = cv2.bilateralFilter(np.nan_to_num(depth), *SMOOTH)
-    return np.where(np.isnan(depth), np.float32(np.nan), np.asarray(filtered, np.float32))
-
-
-def _prior(one: PosedObject) -> _Prior:
+def _prior(one: PosedObject) -> PosePrior:
     pose = one.camera_from_object
     own_from_left = np.eye(6)
     own_from_left[3:, :3] = -skew(pose[:3, 3])
@@ -234,10 +218,10 @@ def _prior(one: PosedObject) -> _Prior:
     covariance[3:, 3:] += (PRIOR_DISTANCE * distance) ** 2 * np.outer(ray, ray)
     covariance += np.diag([1e-8] * 3 + [1e-4] * 3)
     spread = min(np.sqrt(ray @ covariance[3:, 3:] @ ray), MOST_SPREAD * distance) * ray[2]
-    return _Prior(pose, np.asarray(np.linalg.inv(covariance), float), float(spread))
+    return PosePrior(pose, np.asarray(np.linalg.inv(covariance), float), float(spread))
 
 
-def _farther(off: Depth, prior: _Prior) -> float | None:
+def _farther(off: Depth, prior: PosePrior) -> float | None:
     """Return how much farther than thought most of the surface is, mm along z.
 
     The mode, with the prior, and then the median around it. None where too little was measured.
@@ -276,7 +260,7 @@ def _points(surface: Surface, pose: Array, camera: Camera) -> tuple[Array, Array
     return transform_points(invert(pose), points[facing]), normals[facing] @ pose[:3, :3]
 
 
-def _residuals(points: Array, normals: Array, pose: Array, view: _View) -> _Residuals:
+def _residuals(points: Array, normals: Array, pose: Array, view: DepthView) -> _Residuals:
     """Compare points of the object, with their normals, (n, 3), with what was measured there."""
     arms = points @ pose[:3, :3].T
     seen, facing = arms + pose[:3, 3], normals @ pose[:3, :3].T
@@ -320,13 +304,15 @@ def _equations(residuals: _Residuals, noise: float, reach: float) -> tuple[Array
     return normal, right
 
 
-def _agreement(surface: Surface, view: _View, reach: float) -> float:
+def _agreement(surface: Surface, view: DepthView, reach: float) -> float:
     """Return which share of a surface with a measured depth lies within reach, mm, of it."""
     off = _off(surface, view)
     return float((np.abs(off) < reach).mean()) if len(off) else 0.0
 
 
-def _energy(surface: Surface, view: _View, pose: Array, prior: _Prior, reach: float) -> float:
+def _energy(
+    surface: Surface, view: DepthView, pose: Array, prior: PosePrior, reach: float
+) -> float:
     """Return how badly a pose, with the surface that it shows, fits depth and picture together."""
     squares = (_off(surface, view) / reach) ** 2
     depth = float((squares / (1 + squares)).mean()) if len(squares) else 1.0
@@ -334,7 +320,7 @@ def _energy(surface: Surface, view: _View, pose: Array, prior: _Prior, reach: fl
     return MOST_COUNTED * depth + float(offset @ prior.precision @ offset) / 2
 
 
-def _off(surface: Surface, view: _View) -> Floats:
+def _off(surface: Surface, view: DepthView) -> Floats:
     """Return how much farther than a surface it was measured, mm, wherever it was (n,)."""
     off = np.asarray(view.depth - surface.depth)
     return np.asarray(off[np.isfinite(off)])

@@ -2,7 +2,9 @@
 
 import logging
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 from heatpose.geometry.arrays import Depth
 from heatpose.geometry.camera import Camera
@@ -14,6 +16,7 @@ from heatpose.solve.depth import (
     depth_ratio,
     refine_with_depth,
 )
+from heatpose.solve.depth_search import DepthSearch
 from heatpose.types import PoseEstimate
 
 LOG = logging.getLogger(__name__)
@@ -28,6 +31,7 @@ def correct_with_depth(
     camera: Camera,
     renderer: Renderer,
     threads: int = 1,
+    search: DepthSearch | None = None,
 ) -> list[PoseEstimate]:
     """Correct poses by measured depth; those that depth cannot help stay where they are.
 
@@ -39,6 +43,7 @@ def correct_with_depth(
         camera: of picture and depth, without distortion.
         renderer: knows the objects.
         threads: that share them.
+        search: looks for another pose where depth contradicts the picture's; None to do without.
     """
     objects = [
         PosedObject(one.object_id, one.camera_from_object, one.covariance) for one in estimates
@@ -46,6 +51,11 @@ def correct_with_depth(
     fits = refine_with_depth(objects, depth, camera, renderer, threads)
     if not any(fits) and _is_other_unit(depth_ratio(objects, depth, camera, renderer)):
         return list(estimates)
+    if search is not None:
+        look = partial(search, depth=depth, camera=camera)
+        with ThreadPoolExecutor(threads) as pool:
+            found = pool.map(look, estimates, fits)
+            fits = [other or fit for other, fit in zip(found, fits, strict=True)]
     return [
         _with_depth(one, fit)
         if fit is not None

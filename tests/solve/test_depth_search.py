@@ -1,0 +1,240 @@
+"""Objects that the picture has the wrong way round, looked for in depth."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from heatpose.geometry.camera import Camera
+from heatpose.geometry.rotations import matrix_from_vector, random_rotation
+from heatpose.geometry.transforms import make_transform, rotation_angle
+from heatpose.objects.catalogue import ObjectModel
+from heatpose.objects.keypoints import select_keypoints
+from heatpose.objects.mesh import Mesh, diameter
+from heatpose.objects.surface import smooth_normals
+from heatpose.render.raycast import Renderer
+from heatpose.solve.attitudes import N_POINTS, draw_attitudes
+from heatpose.solve.depth_poses import correct_with_depth
+from heatpose.solve.depth_search import DepthSearch, Verdict
+from heatpose.types import PoseEstimate
+
+HOOK, BRICK, SHEET = 4, 3, 9
+FAR = 2000.0  # of what stands behind, mm
+POSE = make_transform(matrix_from_vector(np.array([0.5, -0.8, 0.3])), np.array([40.0, -30, 800]))
+FINE = Verdict(near=0.7, contradicted=0.02, hidden=0.28, overlap=0.9, support=0.5)
+OVER = matrix_from_vector(np.array([0.0, 2.2, 0]))  # a turn that no fit undoes
+
+
+ASKEW = matrix_from_vector(np.array([0.0, 0.0, 1.5]))
+
+
+def hook():
+    """Two bars at a right angle, one longer: nothing turns it into itself."""
+    import trimesh
+
+    bars = [
+        trimesh.creation.box(extents, trimesh.transformations.translation_matrix(centre))
+        for extents, centre in (([30, 40, 120], [0, 0, 0]), ([80, 25, 25], [45, 5, 40]))
+    ]
+    return of_faces(trimesh.util.concatenate(bars))
+
+
+def sheet():
+    """A square without thickness."""
+    import trimesh
+
+    return of_faces(
+        trimesh.Trimesh([[0, 0, 0], [90, 0, 0], [90, 90, 0], [0, 90, 0]], [[0, 1, 2], [0, 2, 3]])
+    )
+
+
+def of_faces(mesh):
+    vertices, faces = np.array(mesh.vertices, float), np.array(mesh.faces, np.int32)
+    return Mesh(vertices, faces, smooth_normals(vertices, faces), None)
+
+
+@pytest.fixture
+def objects(brick_mesh):
+    meshes = {HOOK: hook(), BRICK: brick_mesh, SHEET: sheet()}
+    return {
+        i: ObjectModel(
+            i, "", mesh, select_keypoints(mesh, count=16), np.eye(4)[None], diameter(mesh)
+        )
+        for i, mesh in meshes.items()
+    }
+
+
+@pytest.fixture
+def renderer(objects):
+    return Renderer({i: model.mesh for i, model in objects.items()})
+
+
+@pytest.fixture
+def search(objects, renderer):
+    return DepthSearch(objects, renderer)
+
+
+def measured(renderer, camera, object_id=HOOK, pose=POSE):
+    """The depth of an object before a wall."""
+    return np.fmin(renderer.depth(object_id, pose, camera), np.float32(FAR))
+
+
+def seen_at(pose, renderer, camera, object_id=HOOK, truth=POSE, **others):
+    """An estimate with that pose, and with the detection box that the true one has."""
+    rows, cols = np.nonzero(np.isfinite(renderer.depth(object_id, truth, camera)))
+    return PoseEstimate(
+        object_id=object_id,
+        camera_from_object=pose,
+        score=0.5,
+        covariance=np.diag([0.04] * 3 + [25.0, 25.0, 900.0]),
+        keypoints=np.full((16, 2), np.nan),
+        inliers=np.zeros(16, bool),
+        box=(cols.min() - 0.5, rows.min() - 0.5, cols.max() + 0.5, rows.max() + 0.5),
+        **others,
+    )
+
+
+def turned(by, pose=POSE):
+    return make_transform(pose[:3, :3] @ by, pose[:3, 3])
+
+
+def degrees(pose, other):
+    return np.degrees(rotation_angle(pose[:3, :3].T @ other[:3, :3]))
+
+
+def test_an_object_that_is_the_wrong_way_round_is_found(search, renderer, camera, rng):
+    depth = measured(renderer, camera)
+    for _ in range(4):
+        wrong = turned(random_rotation(rng))
+        found = search(seen_at(wrong, renderer, camera), None, depth, camera)
+        assert degrees(found.camera_from_object, POSE) < 2
+        assert np.linalg.norm(found.camera_from_object[:3, 3] - POSE[:3, 3]) < 2
+        assert found.agreement > 0.95
+
+
+def test_a_pose_that_nothing_contradicts_stays_without_a_search(search, renderer, camera):
+    estimate = seen_at(POSE, renderer, camera)
+    search.attitudes = None  # to be drawn, they would have to be called
+    assert search(estimate, None, measured(renderer, camera), camera) is None
+
+
+def test_what_stands_in_front_contradicts_nothing(search, renderer, camera):
+    """The box that is detected is that of what is seen."""
+    depth, estimate = measured(renderer, camera), seen_at(POSE, renderer, camera)
+    left, top, right, bottom = estimate.box
+    middle = round(left + 0.4 * (right - left))
+    depth[int(top) : int(bottom) + 2, int(left) : middle] = 500
+    search.attitudes = None
+    assert search(replace(estimate, box=(middle, top, right, bottom)), None, depth, camera) is None
+
+
+def test_a_pose_that_all_keypoints_agree_on_is_not_doubted(search, objects, renderer, camera):
+    """An object of glass: the depth camera sees the wall behind it."""
+    glass = np.full((camera.height, camera.width), FAR, np.float32)
+    keypoints = camera.project(objects[HOOK].keypoints @ POSE[:3, :3].T + POSE[:3, 3])
+    estimate = seen_at(POSE, renderer, camera, keypoint_spreads=np.full(16, 1.0))
+    assert search(replace(estimate, keypoints=keypoints), None, glass, camera) is None
+
+
+@pytest.mark.parametrize(
+    ("better", "worse"),
+    [
+        ({"near": 0.8}, {"near": 0.5}),
+        ({"contradicted": 0.0}, {"contradicted": 0.2}),
+        ({"hidden": 0.1}, {"hidden": 0.4}),
+        ({"overlap": 0.9}, {"overlap": 0.8}),
+        ({"support": 0.4}, {"support": 0.2}),
+    ],
+)
+def test_what_speaks_for_a_pose_and_against_it(better, worse):
+    assert replace(FINE, **better).score > replace(FINE, **worse).score
+
+
+@pytest.mark.parametrize("flaw", [{"contradicted": 0.15}, {"overlap": 0.6}, {"near": 0.2}])
+def test_each_flaw_alone_is_doubted_unless_keypoints_are_unanimous(flaw):
+    assert not FINE.doubtful
+    assert replace(FINE, **flaw).doubtful
+    assert not replace(FINE, **flaw, support=0.95).doubtful
+    assert FINE.clear and not replace(FINE, **flaw).clear
+
+
+def test_a_wall_where_the_object_should_be_contradicts_it(search, renderer, camera):
+    nearer = POSE.copy()
+    nearer[:3, 3] *= 0.7
+    found = search(seen_at(nearer, renderer, camera), None, measured(renderer, camera), camera)
+    assert degrees(found.camera_from_object, POSE) < 2
+
+
+def test_keypoints_choose_among_poses_that_depth_cannot_tell(search, objects, renderer, camera):
+    depth, model = measured(renderer, camera, BRICK), objects[BRICK]
+    keypoints = camera.project(model.keypoints @ POSE[:3, :3].T + POSE[:3, 3])
+    estimate = seen_at(turned(OVER), renderer, camera, BRICK, keypoint_spreads=np.full(16, 2.0))
+    for turn in (np.eye(3), np.diag([1.0, -1, -1]), np.diag([-1.0, -1, 1])):
+        # A brick has half turns about its middle, here told apart by the keypoints alone.
+        middle = np.array([5.0, -8, 12])
+        half = make_transform(turn, middle - turn @ middle)
+        named = (
+            keypoints
+            if turn[1, 1] > 0
+            else camera.project(
+                (model.keypoints @ turn.T + half[:3, 3]) @ POSE[:3, :3].T + POSE[:3, 3]
+            )
+        )
+        looked_for = replace(estimate, keypoints=named)
+        found = search(looked_for, None, depth, camera)
+        assert degrees(found.camera_from_object, POSE @ half) < 3
+
+
+def test_where_nothing_was_measured_nothing_is_found(search, renderer, camera):
+    depth = np.full((camera.height, camera.width), np.nan, np.float32)
+    assert search(seen_at(turned(OVER), renderer, camera), None, depth, camera) is None
+
+
+def test_a_box_beyond_the_image_finds_nothing(search, renderer, camera):
+    estimate = seen_at(turned(OVER), renderer, camera)
+    beyond = replace(estimate, box=(2000.0, 2000.0, 2100.0, 2100.0))
+    assert search(beyond, None, measured(renderer, camera), camera) is None
+
+
+def test_estimates_take_over_what_is_found_and_how_well_it_agrees(search, renderer, camera):
+    """Depth by itself fits the pose that the picture gives, but to no avail."""
+    depth, estimate = measured(renderer, camera), seen_at(turned(ASKEW), renderer, camera)
+    [alone] = correct_with_depth([estimate], depth, camera, renderer)
+    [found] = correct_with_depth([estimate], depth, camera, renderer, search=search)
+    assert not np.array_equal(alone.camera_from_object, estimate.camera_from_object)
+    assert degrees(alone.camera_from_object, POSE) > 30
+    assert degrees(found.camera_from_object, POSE) < 2
+    assert found.depth_agreement > 0.95 > alone.depth_agreement
+    assert found.score == estimate.score
+
+
+def test_attitudes_show_the_surface_that_a_camera_would_see(objects, renderer):
+    model = objects[HOOK]
+    attitudes = draw_attitudes(model, renderer)
+    distance = 6 * model.diameter
+    camera = Camera(800, 800, 199.5, 199.5, 400, 400)
+    for rotation, points in list(zip(attitudes.rotations, attitudes.points, strict=True))[::97]:
+        assert np.allclose(rotation @ rotation.T, np.eye(3))
+        pose = make_transform(rotation, np.array([0, 0, distance]))
+        depth = renderer.depth(HOOK, pose, camera)
+        cols, rows = np.rint(camera.project(points + pose[:3, 3])).astype(int).T
+        off = np.abs(depth[rows, cols] - points[:, 2] - distance)  # NaN on some edges
+        assert np.mean(off < 2) > 0.8
+
+
+def test_attitudes_along_a_ray_look_the_same_from_there(objects, renderer):
+    attitudes = draw_attitudes(objects[HOOK], renderer)
+    ray = np.array([0.3, -0.2, 1.0])
+    moved = attitudes.along(ray)
+    unit = ray / np.linalg.norm(ray)
+    assert np.allclose(moved.points @ unit, attitudes.points[..., 2], atol=1e-3)
+    on_object = np.einsum("aji,anj->ani", attitudes.rotations, attitudes.points)
+    assert np.allclose(
+        np.einsum("aji,anj->ani", moved.rotations, moved.points), on_object, atol=1e-2
+    )
+
+
+def test_a_sheet_is_drawn_from_wherever_it_can_be_seen(objects, renderer):
+    attitudes = draw_attitudes(objects[SHEET], renderer)
+    assert len(attitudes.points) > 500
+    assert attitudes.points.shape[1:] == (N_POINTS, 3)
