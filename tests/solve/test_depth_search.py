@@ -15,7 +15,8 @@ from heatpose.objects.surface import smooth_normals
 from heatpose.render.raycast import Renderer
 from heatpose.solve.attitudes import N_POINTS, draw_attitudes
 from heatpose.solve.depth_poses import correct_with_depth
-from heatpose.solve.depth_search import DepthSearch, Verdict
+from heatpose.solve.depth_search import DepthSearch
+from heatpose.solve.depth_verdict import Verdict
 from heatpose.types import PoseEstimate
 
 HOOK, BRICK, SHEET = 4, 3, 9

@@ -8,24 +8,34 @@ around, turned about the line of sight, each at the distance where most of its s
 measured. Points of the surface say how well that fits (near ones for it, farther ones against it,
 nearer ones a little against it), and so do the keypoints. The best are fitted to depth, and one
 takes the place of the picture's pose if depth, detection box and keypoints together say so
-clearly. Scoring poses by what is drawn and what was measured, with occluders excused, goes back
-to Hinterstoisser et al. (ACCV 2012) and Hodan et al. (IROS 2015).
+clearly.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from heatpose.geometry.arrays import Array, Depth
 from heatpose.geometry.boxes import intersection_over_union
 from heatpose.geometry.camera import Camera
+from heatpose.geometry.rotations import matrix_from_vector
 from heatpose.geometry.transforms import make_transform
 from heatpose.objects.catalogue import ObjectModel
 from heatpose.render.raycast import Renderer
 from heatpose.solve.attitudes import Attitudes, Floats, draw_attitudes
-from heatpose.solve.depth import FEWEST_PIXELS, NARROWEST, DepthFit, PosePrior, fit_surface
-from heatpose.solve.depth_view import DepthView, cut_depth
+from heatpose.solve.depth import DepthFit, PosePrior, fit_surface
+from heatpose.solve.depth_verdict import (
+    AGAINST,
+    HIDDEN,
+    OVERLAP,
+    Case,
+    judge,
+    keypoint_support,
+    make_case,
+)
+from heatpose.solve.depth_view import DepthView
 from heatpose.solve.refine import covariance_of
 from heatpose.types import PoseEstimate
 
@@ -33,71 +43,12 @@ N_LOOKED_AT, N_FITTED = 64, 6  # of the best: those that are scored once more, a
 REACH, BINS = 1.3, 36  # diameters to either side of the first guess, and bins of the distances
 NEARLY = 0.25  # the same reach for those that are scored once more
 SOFT = 0.15  # diameters that a point may be off before it counts for nothing
-AGAINST, HIDDEN = 1.5, 0.4  # what a point counts that contradicts, and one that may be hidden
-KEYPOINTS_FIRST, KEYPOINTS_LAST = 0.5, 0.6  # weight of keypoints while poses are looked for, and
-OVERLAP = 1.0  # in the end, where the detection box counts too
-KEYPOINT_SPREAD = 0.06  # of the box's longer side, beside each keypoint's own spread
+BETWEEN = 1.1  # box of a surface over that of its points
+KEYPOINTS = 1.2  # weight of the keypoints beside that
+NEARBY = np.radians(8)  # turns that are tried around each of those scored once more
 APART = (np.cos(np.radians(25)), 0.3)  # two poses: cosine of a turn, or a shift in diameters
 UNSURE = (0.4, 0.15)  # spread of a pose before it is fitted, rad and diameters
-# A pose is doubted, and another looked for, with this share of its surface contradicted or more,
-# that overlap of its box with the detection's or less, or so little of it near what was measured.
-CONTRADICTED, LEAST_OVERLAP, LEAST_NEAR = 0.1, 0.7, 0.3
-UNANIMOUS = 0.9  # support of keypoints from which on a pose is not doubted
-CLEAR = (0.05, 0.8, 0.4)  # the same three of a pose after which no other is tried
-TOLERANCE = 0.05  # diameters that the surface may be off, where that is more than noise
 MARGIN = 0.15  # by which another pose must be better
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """How well a pose fits depth, detection box and keypoints."""
-
-    near: float  # share of its surface with a measured depth that lies there
-    contradicted: float  # share of it that was measured farther away
-    hidden: float  # share of it that was measured nearer
-    overlap: float  # of the box of what is seen of it with the detection's (IoU)
-    support: float  # of the keypoints, in [0, 1]
-
-    @property
-    def score(self) -> float:
-        """All of it in one number, larger is better."""
-        depth = self.near - AGAINST * self.contradicted - HIDDEN * self.hidden
-        return depth + OVERLAP * self.overlap + KEYPOINTS_LAST * self.support
-
-    @property
-    def doubtful(self) -> bool:
-        """Whether another pose should be looked for.
-
-        Not where keypoints are all but unanimous: depth cameras see through glass.
-        """
-        return self.support < UNANIMOUS and (
-            self.contradicted > CONTRADICTED
-            or self.overlap < LEAST_OVERLAP
-            or self.near < LEAST_NEAR
-        )
-
-    @property
-    def clear(self) -> bool:
-        """Whether no other pose need be looked for."""
-        contradicted, overlap, near = CLEAR
-        return self.contradicted < contradicted and self.overlap > overlap and self.near > near
-
-
-@dataclass(frozen=True, eq=False)
-class _Case:
-    """What is looked for, and where."""
-
-    estimate: PoseEstimate
-    model: ObjectModel
-    camera: Camera  # of the picture
-    view: DepthView  # around the detection box
-    distance: float  # of the object's origin along z, mm, as a first guess
-
-    @property
-    def middle(self) -> Array:
-        """The ray through the middle of the detection box, (3,), one mm along z."""
-        left, top, right, bottom = self.estimate.box
-        return self.camera.unproject(np.array([left + right, top + bottom]) / 2, np.array(1.0))
 
 
 class DepthSearch:
@@ -120,7 +71,7 @@ class DepthSearch:
             depth: (h, w), mm along z, NaN where nothing was measured.
             camera: of picture and depth, without distortion.
         """
-        case = _case(estimate, self.objects[estimate.object_id], depth, camera)
+        case = make_case(estimate, self.objects[estimate.object_id], depth, camera)
         if case is None:
             return None
         pose = estimate.camera_from_object if fit is None else fit.camera_from_object
@@ -146,102 +97,85 @@ class DepthSearch:
         return self._attitudes[object_id]
 
 
-def _case(estimate: PoseEstimate, model: ObjectModel, depth: Depth, camera: Camera) -> _Case | None:
-    """Cut out what is around a detection box; None where it lies beyond the image.
+@dataclass(frozen=True, eq=False)
+class _Starts:
+    """Poses that may be near the right one, and what is seen of the object in each."""
 
-    What was measured in the middle of the box says how far away the object is, else its pose does.
-    """
-    left, top, right, bottom = estimate.box
-    width, height = right - left, bottom - top
-    x, y = (left + right) / 2, (top + bottom) / 2
-    rows = _within(y - height / 4, y + height / 4, camera.height)
-    cols = _within(x - width / 4, x + width / 4, camera.width)
-    middle = depth[rows, cols]
-    middle = middle[np.isfinite(middle)]
-    distance = float(estimate.camera_from_object[2, 3])
-    if len(middle) >= FEWEST_PIXELS:
-        distance = float(np.quantile(middle, 0.35)) + 0.3 * model.diameter
-    half = max(0.7 * model.diameter * camera.fx / distance, 0.6 * max(width, height)) + 2
-    rows = _within(y - half, y + half, camera.height)
-    cols = _within(x - half, x + half, camera.width)
-    if rows.start == rows.stop or cols.start == cols.stop:
-        return None
-    view = cut_depth(rows, cols, depth, camera)
-    return _Case(estimate, model, camera, view, distance)
+    rotations: Array  # (p, 3, 3)
+    places: Array  # (p, 3), mm
+    points: Floats  # (p, n, 3), mm, from the object's origin, camera's axes
+
+    def only(self, chosen: NDArray[np.intp]) -> "_Starts":
+        return _Starts(self.rotations[chosen], self.places[chosen], self.points[chosen])
 
 
-def _within(low: float, high: float, size: int) -> slice:
-    """Return the pixels from low to high, those beyond an image left out."""
-    return slice(int(np.clip(np.floor(low), 0, size)), int(np.clip(np.ceil(high) + 1, 0, size)))
+def _candidates(case: Case, pose: Array, attitudes: Attitudes) -> Iterator[Array]:
+    """Give the poses (4, 4) that fit best before they are fitted, those that differ, best first."""
+    starts, scores = _turned_a_little(_all_around(case, pose, attitudes), case)
+    given: list[Array] = []
+    for i in np.argsort(-scores):
+        found = make_transform(starts.rotations[i], starts.places[i])
+        if not any(_alike(found, other, case.model.diameter) for other in given):
+            given.append(found)
+            yield found
+        if len(given) == N_FITTED:
+            return
 
 
-def judge(pose: Array, case: _Case, renderer: Renderer) -> Verdict | None:
-    """Say how well a pose (4, 4) fits; None where too little of its surface was measured."""
-    view, within = case.view, max(NARROWEST, TOLERANCE * case.model.diameter)
-    drawn = renderer.depth(case.estimate.object_id, pose, view.camera)
-    off = view.depth - drawn
-    measured = np.isfinite(off)
-    rows, cols = np.nonzero(np.isfinite(drawn) & ~(off <= -within))
-    if np.count_nonzero(measured) < FEWEST_PIXELS or not len(rows):
-        return None
-    seen = (cols.min() - 0.5, rows.min() - 0.5, cols.max() + 0.5, rows.max() + 0.5)
-    corners = np.reshape(case.estimate.box, (2, 2))
-    box = view.camera.project(case.camera.unproject(corners, np.ones(2))).ravel()
-    off = off[measured]
-    return Verdict(
-        near=float((np.abs(off) < within).mean()),
-        contradicted=float((off >= within).mean()),
-        hidden=float((off <= -within).mean()),
-        overlap=float(intersection_over_union(np.array([seen]), box[None])[0, 0]),
-        support=float(_support(pose[None, :3, :3], pose[None, :3, 3], case)[0]),
-    )
-
-
-def _support(rotations: Array, places: Array, case: _Case) -> Array:
-    """Return how well keypoints fit poses, (p,), in [0, 1]: those with small spreads count most."""
-    estimate = case.estimate
-    if estimate.keypoint_spreads is None:
-        return np.zeros(len(places))
-    left, top, right, bottom = estimate.box
-    spreads = np.hypot(KEYPOINT_SPREAD * max(right - left, bottom - top), estimate.keypoint_spreads)
-    points = case.model.keypoints @ rotations.swapaxes(1, 2) + places[:, None]
-    errors = np.linalg.norm(case.camera.project(points) - estimate.keypoints, axis=-1) / spreads
-    there = np.isfinite(errors).all(axis=0)
-    weights = np.where(there, estimate.keypoint_spreads, np.inf) ** -2
-    agreeing = (weights / (1 + np.where(there, errors, 0) ** 2)).sum(axis=1)
-    support: Array = agreeing / max(weights.sum(), 1e-12)
-    return support
-
-
-def _candidates(case: _Case, pose: Array, attitudes: Attitudes) -> Iterator[Array]:
-    """Give the poses (4, 4) that fit best before they are fitted, those that differ, best first.
+def _all_around(case: Case, pose: Array, attitudes: Attitudes) -> _Starts:
+    """Return the best of all attitudes.
 
     Objects are looked for at the place on the picture that their pose so far says, and where what
     is seen of them fills the middle of the detection box.
     """
     turned = attitudes.along(case.middle)
-    spot = pose[:3, 3] * (case.distance / pose[2, 3])
+    count, ray = len(turned.points), pose[:3, 3] / pose[2, 3]
     places = np.concatenate(
-        [np.broadcast_to(spot, (len(turned.points), 3)), _centred(turned.points, case)]
+        [np.broadcast_to(z * ray, (count, 3)) for z in case.distances]
+        + [_centred(turned.points, z, case.middle) for z in case.distances]
     )
-    numbers = np.tile(np.arange(len(turned.points)), 2)
-    diameter = case.model.diameter
-    scores, places = _placed(turned.points[numbers], places, case.view, diameter, REACH)
-    best = np.argsort(-scores)[: 3 * N_LOOKED_AT]
-    scores, places, numbers = scores[best], places[best], numbers[best]
-    scores = scores + KEYPOINTS_FIRST * _support(turned.rotations[numbers], places, case)
-    best = np.argsort(-scores)[:N_LOOKED_AT]
-    places, numbers = places[best], numbers[best]
-    scores, places = _placed(turned.points[numbers], places, case.view, diameter, NEARLY)
-    scores = scores + KEYPOINTS_FIRST * _support(turned.rotations[numbers], places, case)
-    given: list[Array] = []
-    for i in np.argsort(-scores):
-        found = make_transform(turned.rotations[numbers[i]], places[i])
-        if not any(_alike(found, other, diameter) for other in given):
-            given.append(found)
-            yield found
-        if len(given) == N_FITTED:
-            return
+    numbers = np.tile(np.arange(count), len(places) // count)
+    points = turned.points[numbers]
+    scores, places = _placed(points, places, case.view, case.model.diameter, REACH)
+    best = np.argsort(-scores)[: 3 * N_LOOKED_AT]  # keypoints take longer to look at
+    starts = _Starts(turned.rotations[numbers], places, points).only(best)
+    scores = scores[best] + KEYPOINTS * keypoint_support(starts.rotations, starts.places, case)
+    return starts.only(np.argsort(-scores)[:N_LOOKED_AT])
+
+
+def _turned_a_little(starts: _Starts, case: Case) -> tuple[_Starts, Array]:
+    """Return the best of each start and the poses around it, and their scores (p,)."""
+    axes = NEARBY * np.concatenate([np.zeros((1, 3)), np.eye(3), -np.eye(3)])
+    turns = matrix_from_vector(axes)
+    count, n = starts.points.shape[:2]
+    rotations = (turns[:, None] @ starts.rotations).reshape(-1, 3, 3)
+    points = np.einsum("tij,pnj->tpni", turns.astype(np.float32), starts.points).reshape(-1, n, 3)
+    places = np.tile(starts.places, (len(turns), 1))
+    scores, places = _placed(points, places, case.view, case.model.diameter, NEARLY)
+    around = _Starts(rotations, places, points)
+    scores = scores + KEYPOINTS * keypoint_support(rotations, places, case)
+    scores = scores + OVERLAP * _overlaps(around, case)
+    best = scores.reshape(-1, count).argmax(axis=0) * count + np.arange(count)
+    return around.only(best), scores[best]
+
+
+def _overlaps(starts: _Starts, case: Case) -> Array:
+    """Return how well boxes of what is seen cover the detection's, (p,): intersection over union.
+
+    Points that lie behind what was measured are hidden, and count for no box.
+    """
+    camera = case.camera
+    hidden = _measured_behind(starts.points, starts.places, case.view) <= -2 * case.tolerance
+    seen = starts.points + starts.places[:, None]
+    pixels = seen[..., :2] / seen[..., 2:] * [camera.fx, camera.fy] + [camera.cx, camera.cy]
+    low = np.where(hidden[..., None], np.inf, pixels).min(axis=1)
+    high = np.where(hidden[..., None], -np.inf, pixels).max(axis=1)
+    some = np.asarray((low <= high).all(axis=1))
+    middle, half = (low + high)[some] / 2, BETWEEN * (high - low)[some] / 2
+    boxes = np.concatenate([middle - half, middle + half], axis=1)
+    overlaps = np.zeros(len(seen))
+    overlaps[some] = intersection_over_union(boxes, np.array([case.estimate.box]))[:, 0]
+    return overlaps
 
 
 def _alike(pose: Array, other: Array, diameter: float) -> bool:
@@ -251,18 +185,19 @@ def _alike(pose: Array, other: Array, diameter: float) -> bool:
     return bool(turn > cosine and np.linalg.norm(pose[:3, 3] - other[:3, 3]) < shift * diameter)
 
 
-def _centred(points: Floats, case: _Case) -> Array:
-    """Return where objects must be to fill the middle of the box, (a, 3), at the first guess.
+def _centred(points: Floats, distance: float, middle: Array) -> Array:
+    """Return where objects must be to look centred, (a, 3), mm.
 
     Args:
         points: what is seen of them, (a, n, 3), mm, from their origins.
-        case: box and distance.
+        distance: of the origins along z, mm.
+        middle: the ray (3,), one mm along z, around which they are to be seen.
     """
-    across = points[..., :2] / (points[..., 2:] + case.distance)
-    middle = (across.min(axis=1) + across.max(axis=1)) / 2
+    across = points[..., :2] / (points[..., 2:] + distance)
+    seen = (across.min(axis=1) + across.max(axis=1)) / 2
     places = np.empty((len(points), 3))
-    places[:, :2] = (case.middle[:2] - middle) * case.distance
-    places[:, 2] = case.distance
+    places[:, :2] = (middle[:2] - seen) * distance
+    places[:, 2] = distance
     return places
 
 
@@ -321,7 +256,7 @@ def _mode(values: Floats, reach: float) -> Array:
     return mean
 
 
-def _fitted(start: Array, case: _Case, renderer: Renderer) -> DepthFit | None:
+def _fitted(start: Array, case: Case, renderer: Renderer) -> DepthFit | None:
     """Fit a pose to depth; None where that fails."""
     turn, shift = UNSURE[0], UNSURE[1] * case.model.diameter
     precision = np.diag(np.repeat([turn**-2, shift**-2], 3))

@@ -1,0 +1,158 @@
+"""How well the pose of an object fits depth, its detection box and its keypoints.
+
+A surface that was measured farther away than in a pose contradicts it, for nothing of the object
+can be there; one that was measured nearer may be hidden by something else. Scoring poses by what is
+drawn and what was measured, with what hides them excused, goes back to Hinterstoisser et al. (ACCV
+2012) and Hodan et al. (IROS 2015).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from heatpose.geometry.arrays import Array, Depth
+from heatpose.geometry.boxes import intersection_over_union
+from heatpose.geometry.camera import Camera
+from heatpose.objects.catalogue import ObjectModel
+from heatpose.render.raycast import Renderer
+from heatpose.solve.depth import FEWEST_PIXELS, NARROWEST
+from heatpose.solve.depth_view import DepthView, cut_depth
+from heatpose.types import PoseEstimate
+
+AGAINST, HIDDEN = 1.5, 0.4  # what a point counts that contradicts, and one that may be hidden
+OVERLAP, KEYPOINTS = 1.0, 0.6  # and what detection box and keypoints count beside all of them
+KEYPOINT_SPREAD = 0.06  # of the box's longer side, beside each keypoint's own spread
+TOLERANCE = 0.05  # diameters that the surface may be off, where that is more than noise
+FRONT = (0.1, 0.35)  # quantiles of the depth in the middle of the box: the object, or its front
+# A pose is doubted, and another looked for, with this share of its surface contradicted or more,
+# that overlap of its box with the detection's or less, or so little of it near what was measured.
+CONTRADICTED, LEAST_OVERLAP, LEAST_NEAR = 0.1, 0.7, 0.3
+UNANIMOUS = 0.9  # support of keypoints from which on a pose is not doubted
+CLEAR = (0.05, 0.8, 0.4)  # the same three of a pose after which no other is tried
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How well a pose fits depth, detection box and keypoints."""
+
+    near: float  # share of its surface with a measured depth that lies there
+    contradicted: float  # share of it that was measured farther away
+    hidden: float  # share of it that was measured nearer
+    overlap: float  # of the box of what is seen of it with the detection's (IoU)
+    support: float  # of the keypoints, in [0, 1]
+
+    @property
+    def score(self) -> float:
+        """All of it in one number, larger is better."""
+        depth = self.near - AGAINST * self.contradicted - HIDDEN * self.hidden
+        return depth + OVERLAP * self.overlap + KEYPOINTS * self.support
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether another pose should be looked for.
+
+        Not where keypoints are all but unanimous: depth cameras see through glass.
+        """
+        return self.support < UNANIMOUS and (
+            self.contradicted > CONTRADICTED
+            or self.overlap < LEAST_OVERLAP
+            or self.near < LEAST_NEAR
+        )
+
+    @property
+    def clear(self) -> bool:
+        """Whether no other pose need be looked for."""
+        contradicted, overlap, near = CLEAR
+        return self.contradicted < contradicted and self.overlap > overlap and self.near > near
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """What is looked for, and where."""
+
+    estimate: PoseEstimate
+    model: ObjectModel
+    camera: Camera  # of the picture
+    view: DepthView  # around the detection box
+    distances: list[float]  # of the object's origin along z, mm: first guesses
+
+    @property
+    def tolerance(self) -> float:
+        """How far a surface may be from where it was measured, mm."""
+        return max(NARROWEST, TOLERANCE * self.model.diameter)
+
+    @property
+    def middle(self) -> Array:
+        """The ray through the middle of the detection box, (3,), one mm along z."""
+        left, top, right, bottom = self.estimate.box
+        return self.camera.unproject(np.array([left + right, top + bottom]) / 2, np.array(1.0))
+
+
+def make_case(
+    estimate: PoseEstimate, model: ObjectModel, depth: Depth, camera: Camera
+) -> Case | None:
+    """Cut out what is around a detection box; None where it lies beyond the image.
+
+    What was measured in the middle of the box says how far away the object is, else its pose does.
+    """
+    left, top, right, bottom = estimate.box
+    width, height = right - left, bottom - top
+    x, y = (left + right) / 2, (top + bottom) / 2
+    rows = _within(y - height / 4, y + height / 4, camera.height)
+    cols = _within(x - width / 4, x + width / 4, camera.width)
+    middle = depth[rows, cols]
+    middle = middle[np.isfinite(middle)]
+    distances = [float(estimate.camera_from_object[2, 3])]
+    if len(middle) >= FEWEST_PIXELS:
+        near, far = np.quantile(middle, FRONT) + 0.3 * model.diameter
+        distances = [near, far] if far - near > 0.2 * model.diameter else [far]
+    half = max(0.7 * model.diameter * camera.fx / distances[-1], 0.6 * max(width, height)) + 2
+    rows = _within(y - half, y + half, camera.height)
+    cols = _within(x - half, x + half, camera.width)
+    if rows.start == rows.stop or cols.start == cols.stop:
+        return None
+    view = cut_depth(rows, cols, depth, camera)
+    return Case(estimate, model, camera, view, distances)
+
+
+def _within(low: float, high: float, size: int) -> slice:
+    """Return the pixels from low to high, those beyond an image left out."""
+    return slice(int(np.clip(np.floor(low), 0, size)), int(np.clip(np.ceil(high) + 1, 0, size)))
+
+
+def judge(pose: Array, case: Case, renderer: Renderer) -> Verdict | None:
+    """Say how well a pose (4, 4) fits; None where too little of its surface was measured."""
+    view, within = case.view, case.tolerance
+    drawn = renderer.depth(case.estimate.object_id, pose, view.camera)
+    off = view.depth - drawn
+    measured = np.isfinite(off)
+    rows, cols = np.nonzero(np.isfinite(drawn) & ~(off <= -within))
+    if np.count_nonzero(measured) < FEWEST_PIXELS or not len(rows):
+        return None
+    seen = (cols.min() - 0.5, rows.min() - 0.5, cols.max() + 0.5, rows.max() + 0.5)
+    corners = np.reshape(case.estimate.box, (2, 2))
+    box = view.camera.project(case.camera.unproject(corners, np.ones(2))).ravel()
+    off = off[measured]
+    return Verdict(
+        near=float((np.abs(off) < within).mean()),
+        contradicted=float((off >= within).mean()),
+        hidden=float((off <= -within).mean()),
+        overlap=float(intersection_over_union(np.array([seen]), box[None])[0, 0]),
+        support=float(keypoint_support(pose[None, :3, :3], pose[None, :3, 3], case)[0]),
+    )
+
+
+def keypoint_support(rotations: Array, places: Array, case: Case) -> Array:
+    """Return how well keypoints fit poses, (p,), in [0, 1]: those with small spreads count most."""
+    estimate = case.estimate
+    if estimate.keypoint_spreads is None:
+        return np.zeros(len(places))
+    left, top, right, bottom = estimate.box
+    spreads = np.hypot(KEYPOINT_SPREAD * max(right - left, bottom - top), estimate.keypoint_spreads)
+    points = case.model.keypoints @ rotations.swapaxes(1, 2) + places[:, None]
+    errors = np.linalg.norm(case.camera.project(points) - estimate.keypoints, axis=-1) / spreads
+    there = np.isfinite(errors).all(axis=0)
+    weights = np.where(there, estimate.keypoint_spreads, np.inf) ** -2
+    agreeing = (weights / (1 + np.where(there, errors, 0) ** 2)).sum(axis=1)
+    support: Array = agreeing / max(weights.sum(), 1e-12)
+    return support
