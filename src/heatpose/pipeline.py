@@ -17,7 +17,7 @@ from heatpose.data.depth_crops import network_depths
 from heatpose.data.images import undistort, undistort_box
 from heatpose.data.looks import MOST_LOOKS, further_looks
 from heatpose.errors import UnknownObjectError
-from heatpose.geometry.arrays import Depth, Image
+from heatpose.geometry.arrays import Image
 from heatpose.geometry.camera import Camera
 from heatpose.model.heatmaps import SIGMA, Keypoints, decode, keypoints_in_crop
 from heatpose.objects.catalogue import ObjectModel
@@ -228,7 +228,7 @@ class PoseEstimator:
         ]
         if self.geometry and observation.depth is not None:
             with self.timed("depth"):
-                estimates = self.fit_depth(estimates, observation.depth, observation.camera)
+                estimates = self.fit_depth(estimates, observation)
         estimates.sort(key=lambda e: e.score, reverse=True)
         return with_visibility(estimates, self.objects, self.renderer)
 
@@ -329,14 +329,22 @@ class PoseEstimator:
         return fits
 
     def fit_depth(
-        self, estimates: Sequence[PoseEstimate], depth: Depth, camera: Camera
+        self, estimates: Sequence[PoseEstimate], observation: Observation
     ) -> list[PoseEstimate]:
-        """Correct poses by measured depth, (h, w), mm; those that depth cannot help stay.
+        """Correct poses by measured depth; those that depth cannot help stay.
 
         Score, evidence and probability stay those of the picture, by which they were learned.
         """
+        if observation.depth is None:
+            return list(estimates)
         return correct_with_depth(
-            estimates, depth, camera, self.renderer, self.threads, self.search
+            estimates,
+            observation.depth,
+            observation.image,
+            observation.camera,
+            self.renderer,
+            self.threads,
+            self.search,
         )
 
     def _indices(self, detections: Sequence[Detection]) -> NDArray[np.int64]:

@@ -16,11 +16,12 @@ from heatpose.render.raycast import Renderer
 from heatpose.solve.attitudes import N_POINTS, draw_attitudes
 from heatpose.solve.depth_poses import correct_with_depth
 from heatpose.solve.depth_search import DepthSearch
-from heatpose.solve.depth_verdict import Verdict
+from heatpose.solve.depth_verdict import Verdict, correlation, make_case
 from heatpose.types import PoseEstimate
 
 HOOK, BRICK, SHEET = 4, 3, 9
 FAR = 2000.0  # of what stands behind, mm
+GREY = np.full((480, 640, 3), 128, np.uint8)  # a picture that says nothing
 POSE = make_transform(matrix_from_vector(np.array([0.5, -0.8, 0.3])), np.array([40.0, -30, 800]))
 FINE = Verdict(near=0.7, contradicted=0.02, hidden=0.28, overlap=0.9, support=0.5)
 OVER = matrix_from_vector(np.array([0.0, 2.2, 0]))  # a turn that no fit undoes
@@ -107,7 +108,7 @@ def test_an_object_that_is_the_wrong_way_round_is_found(search, renderer, camera
     depth = measured(renderer, camera)
     for _ in range(4):
         wrong = turned(random_rotation(rng))
-        found = search(seen_at(wrong, renderer, camera), None, depth, camera)
+        found = search(seen_at(wrong, renderer, camera), None, depth, GREY, camera)
         assert degrees(found.camera_from_object, POSE) < 2
         assert np.linalg.norm(found.camera_from_object[:3, 3] - POSE[:3, 3]) < 2
         assert found.agreement > 0.95
@@ -116,7 +117,7 @@ def test_an_object_that_is_the_wrong_way_round_is_found(search, renderer, camera
 def test_a_pose_that_nothing_contradicts_stays_without_a_search(search, renderer, camera):
     estimate = seen_at(POSE, renderer, camera)
     search.attitudes = None  # to be drawn, they would have to be called
-    assert search(estimate, None, measured(renderer, camera), camera) is None
+    assert search(estimate, None, measured(renderer, camera), GREY, camera) is None
 
 
 def test_what_stands_in_front_contradicts_nothing(search, renderer, camera):
@@ -126,7 +127,10 @@ def test_what_stands_in_front_contradicts_nothing(search, renderer, camera):
     middle = round(left + 0.4 * (right - left))
     depth[int(top) : int(bottom) + 2, int(left) : middle] = 500
     search.attitudes = None
-    assert search(replace(estimate, box=(middle, top, right, bottom)), None, depth, camera) is None
+    assert (
+        search(replace(estimate, box=(middle, top, right, bottom)), None, depth, GREY, camera)
+        is None
+    )
 
 
 def test_a_pose_that_all_keypoints_agree_on_is_not_doubted(search, objects, renderer, camera):
@@ -134,7 +138,7 @@ def test_a_pose_that_all_keypoints_agree_on_is_not_doubted(search, objects, rend
     glass = np.full((camera.height, camera.width), FAR, np.float32)
     keypoints = camera.project(objects[HOOK].keypoints @ POSE[:3, :3].T + POSE[:3, 3])
     estimate = seen_at(POSE, renderer, camera, keypoint_spreads=np.full(16, 1.0))
-    assert search(replace(estimate, keypoints=keypoints), None, glass, camera) is None
+    assert search(replace(estimate, keypoints=keypoints), None, glass, GREY, camera) is None
 
 
 @pytest.mark.parametrize(
@@ -145,6 +149,7 @@ def test_a_pose_that_all_keypoints_agree_on_is_not_doubted(search, objects, rend
         ({"hidden": 0.1}, {"hidden": 0.4}),
         ({"overlap": 0.9}, {"overlap": 0.8}),
         ({"support": 0.4}, {"support": 0.2}),
+        ({"colours": 0.4}, {"colours": -0.2}),
     ],
 )
 def test_what_speaks_for_a_pose_and_against_it(better, worse):
@@ -162,7 +167,9 @@ def test_each_flaw_alone_is_doubted_unless_keypoints_are_unanimous(flaw):
 def test_a_wall_where_the_object_should_be_contradicts_it(search, renderer, camera):
     nearer = POSE.copy()
     nearer[:3, 3] *= 0.7
-    found = search(seen_at(nearer, renderer, camera), None, measured(renderer, camera), camera)
+    found = search(
+        seen_at(nearer, renderer, camera), None, measured(renderer, camera), GREY, camera
+    )
     assert degrees(found.camera_from_object, POSE) < 2
 
 
@@ -182,26 +189,73 @@ def test_keypoints_choose_among_poses_that_depth_cannot_tell(search, objects, re
             )
         )
         looked_for = replace(estimate, keypoints=named)
-        found = search(looked_for, None, depth, camera)
+        found = search(looked_for, None, depth, GREY, camera)
         assert degrees(found.camera_from_object, POSE @ half) < 3
+
+
+def test_colours_choose_among_poses_that_depth_cannot_tell(brick_mesh, camera):
+    """One end of the brick is red, the other blue, and the picture twice as dark as the mesh."""
+    red = brick_mesh.vertices[:, 2:] > brick_mesh.vertices[:, 2].mean()
+    painted = replace(brick_mesh, colours=np.where(red, [250, 20, 20], [20, 20, 250]).astype("u1"))
+    model = ObjectModel(BRICK, "", painted, painted.vertices, np.eye(4)[None], diameter(painted))
+    renderer = Renderer({BRICK: painted})
+    depth = measured(renderer, camera, BRICK)
+    for end in (POSE, turned(np.diag([1.0, -1, -1]))):
+        rendering = renderer.render([BRICK], [end], camera)
+        image = np.where(rendering.instance[..., None] >= 0, rendering.albedo * 128, 90)
+        depth = measured(renderer, camera, BRICK, end)
+        estimate = seen_at(turned(OVER), renderer, camera, BRICK, end)
+        search = DepthSearch({BRICK: model}, renderer)
+        found = search(estimate, None, depth, image.astype(np.uint8), camera)
+        up = np.array([0, 0, 1.0])
+        assert (found.camera_from_object[:3, :3] @ up) @ (end[:3, :3] @ up) > 0.99
+
+
+def test_colours_agree_whatever_the_light(rng):
+    colours = rng.uniform(0, 1, (5, 40, 3)).astype(np.float32)
+    dark = 0.3 * colours + [0.1, 0.2, 0.0]
+    assert (correlation(colours, dark) > 0.8).all()
+    assert (correlation(colours, 1 - colours) < -0.9).all()
+    assert np.abs(correlation(colours, rng.permutation(colours, axis=1))).max() < 0.5
+    assert np.abs(correlation(colours, np.full_like(colours, 0.4))).max() < 1e-6
+    there = np.arange(40) < 20
+    mixed = np.where(there[:, None], colours, 1 - colours)
+    assert (correlation(colours, mixed, np.tile(there, (5, 1))) > 0.9).all()
+    assert (correlation(colours, mixed, np.tile(~there, (5, 1))) < -0.9).all()
+
+
+@pytest.mark.parametrize("distance", [800.0, 300.0])  # the nearer, the coarser the part
+def test_the_picture_of_a_case_shows_what_its_depth_shows(objects, renderer, camera, distance):
+    pose = POSE.copy()
+    pose[:3, 3] *= distance / pose[2, 3]
+    estimate = seen_at(pose, renderer, camera, truth=pose)
+    image = np.zeros((camera.height, camera.width, 3), np.uint8)
+    image[..., 0], image[..., 1] = np.arange(640) / 4, np.arange(480)[:, None] / 2
+    depth = measured(renderer, camera, pose=pose)
+    case = make_case(estimate, objects[HOOK], depth, image, camera)
+    rows, cols = np.indices(case.view.depth.shape)
+    rays = case.view.camera.unproject(np.stack([cols, rows], axis=-1), np.ones(cols.shape))
+    columns, lines = np.moveaxis(camera.project(rays), -1, 0)
+    assert np.abs(case.picture[..., 0] * 255 - columns / 4)[1:-1, 1:-1].max() < 1.5
+    assert np.abs(case.picture[..., 1] * 255 - lines / 2)[1:-1, 1:-1].max() < 1.5
 
 
 def test_where_nothing_was_measured_nothing_is_found(search, renderer, camera):
     depth = np.full((camera.height, camera.width), np.nan, np.float32)
-    assert search(seen_at(turned(OVER), renderer, camera), None, depth, camera) is None
+    assert search(seen_at(turned(OVER), renderer, camera), None, depth, GREY, camera) is None
 
 
 def test_a_box_beyond_the_image_finds_nothing(search, renderer, camera):
     estimate = seen_at(turned(OVER), renderer, camera)
     beyond = replace(estimate, box=(2000.0, 2000.0, 2100.0, 2100.0))
-    assert search(beyond, None, measured(renderer, camera), camera) is None
+    assert search(beyond, None, measured(renderer, camera), GREY, camera) is None
 
 
 def test_estimates_take_over_what_is_found_and_how_well_it_agrees(search, renderer, camera):
     """Depth by itself fits the pose that the picture gives, but to no avail."""
     depth, estimate = measured(renderer, camera), seen_at(turned(ASKEW), renderer, camera)
-    [alone] = correct_with_depth([estimate], depth, camera, renderer)
-    [found] = correct_with_depth([estimate], depth, camera, renderer, search=search)
+    [alone] = correct_with_depth([estimate], depth, GREY, camera, renderer)
+    [found] = correct_with_depth([estimate], depth, GREY, camera, renderer, search=search)
     assert not np.array_equal(alone.camera_from_object, estimate.camera_from_object)
     assert degrees(alone.camera_from_object, POSE) > 30
     assert degrees(found.camera_from_object, POSE) < 2

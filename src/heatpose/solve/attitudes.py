@@ -25,6 +25,7 @@ class Attitudes:
 
     rotations: Array  # (a, 3, 3), camera from object
     points: Floats  # (a, n, 3), mm, of the surface, from the object's origin, camera's axes
+    colours: Floats  # (a, n, 3), of these, RGB in [0, 1]
 
     def along(self, ray: Array) -> "Attitudes":
         """Return the same for an object along a ray (3,) that looks the same from there."""
@@ -32,7 +33,9 @@ class Attitudes:
         axis = np.cross([0, 0, 1.0], unit)
         sine = np.linalg.norm(axis)
         turn = matrix_from_vector(axis / max(sine, 1e-12) * np.arctan2(sine, unit[2]))
-        return Attitudes(turn @ self.rotations, self.points @ turn.T.astype(np.float32))
+        return Attitudes(
+            turn @ self.rotations, self.points @ turn.T.astype(np.float32), self.colours
+        )
 
 
 def draw_attitudes(model: ObjectModel, renderer: Renderer) -> Attitudes:
@@ -42,26 +45,30 @@ def draw_attitudes(model: ObjectModel, renderer: Renderer) -> Attitudes:
     middle = (VIEW_SIDE - 1) / 2
     camera = Camera(focal, focal, middle, middle, VIEW_SIDE, VIEW_SIDE)
     rng = np.random.default_rng(0)
-    rotations, points = [], []
+    rotations, points, colours = [], [], []
     for direction in _directions():
         rotation = _looking_from(direction)
         centre = rotation @ model.mesh.corners.mean(axis=0)
         pose = make_transform(rotation, np.array([0, 0, distance]) - centre)
-        depth = renderer.depth(model.object_id, pose, camera)
-        rows, cols = np.nonzero(np.isfinite(depth))
+        drawn = renderer.render([model.object_id], [pose], camera)
+        rows, cols = np.nonzero(np.isfinite(drawn.depth))
         if not len(rows):  # a sheet, seen from its edge
             continue
         some = np.resize(rng.permutation(len(rows)), N_POINTS)  # again and again, if there are few
         rows, cols = rows[some], cols[some]
-        seen = camera.unproject(np.stack([cols, rows], axis=1), depth[rows, cols].astype(float))
+        seen = camera.unproject(
+            np.stack([cols, rows], axis=1), drawn.depth[rows, cols].astype(float)
+        )
         rotations.append(rotation)
         points.append(seen - pose[:3, 3])
+        colours.append(drawn.albedo[rows, cols])
     angles = np.arange(N_TURNS) * 2 * np.pi / N_TURNS
     turns = matrix_from_vector(np.stack([0 * angles, 0 * angles, angles], axis=1))
     turned = np.einsum("tij,anj->atni", turns, np.stack(points))
     return Attitudes(
         (turns @ np.stack(rotations)[:, None]).reshape(-1, 3, 3),
         turned.reshape(-1, N_POINTS, 3).astype(np.float32),
+        np.repeat(np.stack(colours), N_TURNS, axis=0),
     )
 
 

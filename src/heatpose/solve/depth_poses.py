@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 
-from heatpose.geometry.arrays import Depth
+from heatpose.geometry.arrays import Depth, Image
 from heatpose.geometry.camera import Camera
 from heatpose.render.raycast import Renderer
 from heatpose.solve.depth import (
@@ -28,6 +28,7 @@ UNIT_RATIO = 4.0
 def correct_with_depth(
     estimates: Sequence[PoseEstimate],
     depth: Depth,
+    image: Image,
     camera: Camera,
     renderer: Renderer,
     threads: int = 1,
@@ -40,6 +41,7 @@ def correct_with_depth(
     Args:
         estimates: of one picture.
         depth: (h, w), mm along z, NaN where nothing was measured.
+        image: the picture, (h, w, 3).
         camera: of picture and depth, without distortion.
         renderer: knows the objects.
         threads: that share them.
@@ -52,7 +54,7 @@ def correct_with_depth(
     if not any(fits) and _is_other_unit(depth_ratio(objects, depth, camera, renderer)):
         return list(estimates)
     if search is not None:
-        look = partial(search, depth=depth, camera=camera)
+        look = partial(search, depth=depth, image=image, camera=camera)
         with ThreadPoolExecutor(threads) as pool:
             found = pool.map(look, estimates, fits)
             fits = [other or fit for other, fit in zip(found, fits, strict=True)]

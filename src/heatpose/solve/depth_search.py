@@ -6,9 +6,9 @@ the one in that pose, where nothing of the object can be: what is nearer may be 
 front, what is farther contradicts. Such objects are looked for anew: seen from directions all
 around, turned about the line of sight, each at the distance where most of its surface was
 measured. Points of the surface say how well that fits (near ones for it, farther ones against it,
-nearer ones a little against it), and so do the keypoints. The best are fitted to depth, and one
-takes the place of the picture's pose if depth, detection box and keypoints together say so
-clearly.
+nearer ones a little against it), and so do keypoints, detection box, and colours but for their
+brightness and tint. The best are fitted to depth, and one takes the place of the picture's pose if
+all of that together says so clearly.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from heatpose.geometry.arrays import Array, Depth
+from heatpose.geometry.arrays import Array, Depth, Image, Mask
 from heatpose.geometry.boxes import intersection_over_union
 from heatpose.geometry.camera import Camera
 from heatpose.geometry.rotations import matrix_from_vector
@@ -28,9 +28,11 @@ from heatpose.solve.attitudes import Attitudes, Floats, draw_attitudes
 from heatpose.solve.depth import DepthFit, PosePrior, fit_surface
 from heatpose.solve.depth_verdict import (
     AGAINST,
+    COLOURS,
     HIDDEN,
     OVERLAP,
     Case,
+    correlation,
     judge,
     keypoint_support,
     make_case,
@@ -61,23 +63,30 @@ class DepthSearch:
         self._attitudes: dict[int, Attitudes] = {}
 
     def __call__(
-        self, estimate: PoseEstimate, fit: DepthFit | None, depth: Depth, camera: Camera
+        self,
+        estimate: PoseEstimate,
+        fit: DepthFit | None,
+        depth: Depth,
+        image: Image,
+        camera: Camera,
     ) -> DepthFit | None:
-        """Return another pose of an object if depth, box and keypoints clearly prefer it.
+        """Return another pose of an object if depth and picture clearly prefer it.
 
         Args:
             estimate: what the picture says.
             fit: its pose as depth has corrected it, if that could be done.
             depth: (h, w), mm along z, NaN where nothing was measured.
+            image: the picture, (h, w, 3).
             camera: of picture and depth, without distortion.
         """
-        case = make_case(estimate, self.objects[estimate.object_id], depth, camera)
+        case = make_case(estimate, self.objects[estimate.object_id], depth, image, camera)
         if case is None:
             return None
         pose = estimate.camera_from_object if fit is None else fit.camera_from_object
-        first = judge(pose, case, self.renderer)
+        first = judge(pose, case, self.renderer, colours=False)
         if first is not None and not first.doubtful:
             return None
+        first = first and judge(pose, case, self.renderer)
         best, least = None, -np.inf if first is None else first.score + MARGIN
         for start in _candidates(case, pose, self.attitudes(estimate.object_id)):
             found = _fitted(start, case, self.renderer)
@@ -104,9 +113,12 @@ class _Starts:
     rotations: Array  # (p, 3, 3)
     places: Array  # (p, 3), mm
     points: Floats  # (p, n, 3), mm, from the object's origin, camera's axes
+    colours: Floats  # (p, n, 3), RGB in [0, 1]
 
     def only(self, chosen: NDArray[np.intp]) -> "_Starts":
-        return _Starts(self.rotations[chosen], self.places[chosen], self.points[chosen])
+        return _Starts(
+            self.rotations[chosen], self.places[chosen], self.points[chosen], self.colours[chosen]
+        )
 
 
 def _candidates(case: Case, pose: Array, attitudes: Attitudes) -> Iterator[Array]:
@@ -138,7 +150,7 @@ def _all_around(case: Case, pose: Array, attitudes: Attitudes) -> _Starts:
     points = turned.points[numbers]
     scores, places = _placed(points, places, case.view, case.model.diameter, REACH)
     best = np.argsort(-scores)[: 3 * N_LOOKED_AT]  # keypoints take longer to look at
-    starts = _Starts(turned.rotations[numbers], places, points).only(best)
+    starts = _Starts(turned.rotations[numbers], places, points, turned.colours[numbers]).only(best)
     scores = scores[best] + KEYPOINTS * keypoint_support(starts.rotations, starts.places, case)
     return starts.only(np.argsort(-scores)[:N_LOOKED_AT])
 
@@ -152,11 +164,18 @@ def _turned_a_little(starts: _Starts, case: Case) -> tuple[_Starts, Array]:
     points = np.einsum("tij,pnj->tpni", turns.astype(np.float32), starts.points).reshape(-1, n, 3)
     places = np.tile(starts.places, (len(turns), 1))
     scores, places = _placed(points, places, case.view, case.model.diameter, NEARLY)
-    around = _Starts(rotations, places, points)
+    around = _Starts(rotations, places, points, np.tile(starts.colours, (len(turns), 1, 1)))
     scores = scores + KEYPOINTS * keypoint_support(rotations, places, case)
-    scores = scores + OVERLAP * _overlaps(around, case)
+    scores = scores + OVERLAP * _overlaps(around, case) + COLOURS * _colours(around, case)
     best = scores.reshape(-1, count).argmax(axis=0) * count + np.arange(count)
     return around.only(best), scores[best]
+
+
+def _colours(starts: _Starts, case: Case) -> Array:
+    """Return how well the colours of what is seen agree with the picture, (p,), in [-1, 1]."""
+    hidden = _measured_behind(starts.points, starts.places, case.view) <= -2 * case.tolerance
+    cols, rows, inside = _pixels(starts.points, starts.places, case.view)
+    return correlation(starts.colours, case.picture[rows, cols], inside & ~hidden)
 
 
 def _overlaps(starts: _Starts, case: Case) -> Array:
@@ -231,14 +250,22 @@ def _placed(
 
 def _measured_behind(points: Floats, places: Array, view: DepthView) -> Floats:
     """Return how far behind points (p, n, 3) of objects at (p, 3) it was measured, mm; else NaN."""
+    cols, rows, inside = _pixels(points, places, view)
+    behind = view.depth[rows, cols] - points[..., 2] - places[:, None, 2].astype(np.float32)
+    return np.where(inside, behind, np.float32(np.nan))
+
+
+def _pixels(
+    points: Floats, places: Array, view: DepthView
+) -> tuple[NDArray[np.int32], NDArray[np.int32], Mask]:
+    """Return columns and rows at which points are seen, moved into the view, and which were in."""
     seen = points + places[:, None].astype(np.float32)
     camera, (height, width) = view.camera, view.depth.shape
     inverse = 1 / np.maximum(seen[..., 2], 1)
     cols = np.rint(seen[..., 0] * inverse * camera.fx + camera.cx).astype(np.int32)
     rows = np.rint(seen[..., 1] * inverse * camera.fy + camera.cy).astype(np.int32)
     inside = (cols >= 0) & (cols < width) & (rows >= 0) & (rows < height)
-    measured = view.depth[np.clip(rows, 0, height - 1), np.clip(cols, 0, width - 1)]
-    return np.where(inside, measured - seen[..., 2], np.float32(np.nan))
+    return np.clip(cols, 0, width - 1), np.clip(rows, 0, height - 1), inside
 
 
 def _mode(values: Floats, reach: float) -> Array:

@@ -1,4 +1,4 @@
-"""How well the pose of an object fits depth, its detection box and its keypoints.
+"""How well the pose of an object fits depth, its detection box, its keypoints and its colours.
 
 A surface that was measured farther away than in a pose contradicts it, for nothing of the object
 can be there; one that was measured nearer may be hidden by something else. Scoring poses by what is
@@ -8,9 +8,11 @@ drawn and what was measured, with what hides them excused, goes back to Hinterst
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from heatpose.geometry.arrays import Array, Depth
+from heatpose.geometry.arrays import Array, Depth, Image, Mask
 from heatpose.geometry.boxes import intersection_over_union
 from heatpose.geometry.camera import Camera
 from heatpose.objects.catalogue import ObjectModel
@@ -19,8 +21,12 @@ from heatpose.solve.depth import FEWEST_PIXELS, NARROWEST
 from heatpose.solve.depth_view import DepthView, cut_depth
 from heatpose.types import PoseEstimate
 
+Floats = NDArray[np.float32]
+
 AGAINST, HIDDEN = 1.5, 0.4  # what a point counts that contradicts, and one that may be hidden
-OVERLAP, KEYPOINTS = 1.0, 0.6  # and what detection box and keypoints count beside all of them
+# And what detection box, keypoints and colours count beside all of them.
+OVERLAP, KEYPOINTS, COLOURS = 1.0, 0.6, 0.6
+PLAIN = 0.05  # spread of colours, RGB in [0, 1], that says as little as none
 KEYPOINT_SPREAD = 0.06  # of the box's longer side, beside each keypoint's own spread
 TOLERANCE = 0.05  # diameters that the surface may be off, where that is more than noise
 FRONT = (0.1, 0.35)  # quantiles of the depth in the middle of the box: the object, or its front
@@ -33,19 +39,21 @@ CLEAR = (0.05, 0.8, 0.4)  # the same three of a pose after which no other is tri
 
 @dataclass(frozen=True)
 class Verdict:
-    """How well a pose fits depth, detection box and keypoints."""
+    """How well a pose fits depth and picture."""
 
     near: float  # share of its surface with a measured depth that lies there
     contradicted: float  # share of it that was measured farther away
     hidden: float  # share of it that was measured nearer
     overlap: float  # of the box of what is seen of it with the detection's (IoU)
     support: float  # of the keypoints, in [0, 1]
+    colours: float = 0.0  # correlation of its colours with the picture's, in [-1, 1]
 
     @property
     def score(self) -> float:
         """All of it in one number, larger is better."""
         depth = self.near - AGAINST * self.contradicted - HIDDEN * self.hidden
-        return depth + OVERLAP * self.overlap + KEYPOINTS * self.support
+        picture = OVERLAP * self.overlap + KEYPOINTS * self.support + COLOURS * self.colours
+        return depth + picture
 
     @property
     def doubtful(self) -> bool:
@@ -74,6 +82,7 @@ class Case:
     model: ObjectModel
     camera: Camera  # of the picture
     view: DepthView  # around the detection box
+    picture: Floats  # of the same part and size, RGB in [0, 1]
     distances: list[float]  # of the object's origin along z, mm: first guesses
 
     @property
@@ -89,7 +98,7 @@ class Case:
 
 
 def make_case(
-    estimate: PoseEstimate, model: ObjectModel, depth: Depth, camera: Camera
+    estimate: PoseEstimate, model: ObjectModel, depth: Depth, image: Image, camera: Camera
 ) -> Case | None:
     """Cut out what is around a detection box; None where it lies beyond the image.
 
@@ -112,7 +121,19 @@ def make_case(
     if rows.start == rows.stop or cols.start == cols.stop:
         return None
     view = cut_depth(rows, cols, depth, camera)
-    return Case(estimate, model, camera, view, distances)
+    return Case(estimate, model, camera, view, _picture(image, camera, view.camera), distances)
+
+
+def _picture(image: Image, camera: Camera, part: Camera) -> Floats:
+    """Return what a camera of fewer pixels sees of an image's part, (h, w, 3), RGB in [0, 1]."""
+    step = camera.fx / part.fx
+    low = np.array([camera.cx, camera.cy]) - step * np.array([part.cx, part.cy])
+    warp = np.array([[step, 0, low[0]], [0, step, low[1]]])
+    smooth = cv2.blur(image, (round(step), round(step))) if step > 1 else image
+    seen = cv2.warpAffine(
+        smooth, warp, (part.width, part.height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    )
+    return np.asarray(np.asarray(seen, np.float32) / 255, np.float32)
 
 
 def _within(low: float, high: float, size: int) -> slice:
@@ -120,8 +141,11 @@ def _within(low: float, high: float, size: int) -> slice:
     return slice(int(np.clip(np.floor(low), 0, size)), int(np.clip(np.ceil(high) + 1, 0, size)))
 
 
-def judge(pose: Array, case: Case, renderer: Renderer) -> Verdict | None:
-    """Say how well a pose (4, 4) fits; None where too little of its surface was measured."""
+def judge(pose: Array, case: Case, renderer: Renderer, colours: bool = True) -> Verdict | None:
+    """Say how well a pose (4, 4) fits; None where too little of its surface was measured.
+
+    Without colours, which take longer, it can be seen whether it is doubtful.
+    """
     view, within = case.view, case.tolerance
     drawn = renderer.depth(case.estimate.object_id, pose, view.camera)
     off = view.depth - drawn
@@ -139,7 +163,36 @@ def judge(pose: Array, case: Case, renderer: Renderer) -> Verdict | None:
         hidden=float((off <= -within).mean()),
         overlap=float(intersection_over_union(np.array([seen]), box[None])[0, 0]),
         support=float(keypoint_support(pose[None, :3, :3], pose[None, :3, 3], case)[0]),
+        colours=_colours(pose, case, renderer, rows, cols) if colours else 0.0,
     )
+
+
+def _colours(
+    pose: Array, case: Case, renderer: Renderer, rows: NDArray[np.intp], cols: NDArray[np.intp]
+) -> float:
+    """Return how well an object's colours agree with the picture at some pixels, in [-1, 1]."""
+    drawn = renderer.render([case.estimate.object_id], [pose], case.view.camera)
+    return float(correlation(drawn.albedo[rows, cols], case.picture[rows, cols]))
+
+
+def correlation(colours: Floats, others: Floats, there: Mask | None = None) -> Array:
+    """Return how well colours (..., n, 3) agree but for brightness and tint, (...), in [-1, 1].
+
+    Args:
+        colours: RGB in [0, 1].
+        others: likewise.
+        there: which of them count, (..., n); by default all.
+    """
+    weights = np.ones((*colours.shape[:-1], 1)) if there is None else there[..., None]
+    count = np.maximum(weights.sum(axis=(-2, -1)), 1)
+    first, second = (
+        weights * (one - (weights * one).sum(axis=-2, keepdims=True) / count[..., None, None])
+        for one in (colours, others)
+    )
+    spreads = ((one**2).sum(axis=(-2, -1)) / (3 * count) + PLAIN**2 for one in (first, second))
+    both = (first * second).sum(axis=(-2, -1)) / (3 * count)
+    agreement: Array = both / np.sqrt(np.prod(list(spreads), axis=0))
+    return agreement
 
 
 def keypoint_support(rotations: Array, places: Array, case: Case) -> Array:
