@@ -163,10 +163,9 @@ class Study:
     ) -> list[Found]:
         """Let depth correct what was found in each frame."""
         all_corrected = []
-        for frame, depth, one in zip(self.frames, depths, found, strict=True):
-            assert depth is not None
+        for plain, depth, one in zip(self.observations, depths, found, strict=True):
             start = time.process_time()
-            poses = estimator.fit_depth(one.estimates, depth, frame.camera)
+            poses = estimator.fit_depth(one.estimates, replace(plain, depth=depth))
             took = 1e3 * (time.process_time() - start)
             all_corrected.append(Found(poses, one.milliseconds + took))
         return all_corrected
