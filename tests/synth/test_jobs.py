@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import time
 
 import pytest
@@ -43,7 +45,9 @@ class Toys:
         if order == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         if order == "wait":
-            time.sleep(60)
+            for beat in range(600):
+                (temporary / "beat").write_text(str(beat))
+                time.sleep(0.1)
         if order == "refuse":
             raise DataError("the disk is full")
         if order == "fail":
@@ -130,12 +134,40 @@ def test_closing_ends_the_processes_and_leaves_whole_scenes_only(tmp_path, toys)
     out = tmp_path / "train"
     running = make_scenes(range(9), toys(_1="wait 1"), out, workers=1)
     assert next(running).number == 0
-    deadline = time.monotonic() + 20
-    while len(names(out)) < 2:  # 000000 and the one that waits
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_for(lambda: len(names(out)) == 2)  # 000000 and the one that waits
     running.close()
     assert names(out) == ["000000"]
+
+
+def test_processes_end_with_a_parent_that_is_killed(tmp_path, toys):
+    """It cannot say so; they would work on, and get in the way of those of the next run."""
+    toys(_0="wait 1")
+    program = tmp_path / "program.py"
+    program.write_text(f"""
+import sys
+from pathlib import Path
+sys.path.insert(0, {str(tmp_path / "code")!r})
+from toy_scenes import Toys
+from heatpose.synth.jobs import make_scenes
+if __name__ == "__main__":
+    list(make_scenes(range(1), Toys({str(tmp_path / "orders")!r}), Path({str(tmp_path)!r}), 1))
+""")
+    parent = subprocess.Popen([sys.executable, program])
+    beat = tmp_path / ".000000.toy" / "beat"
+    wait_for(lambda: beat.exists())
+    parent.kill()
+    parent.wait()
+    time.sleep(0.5)
+    last = beat.read_text()
+    time.sleep(0.5)
+    assert beat.read_text() == last
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_leftovers_of_one_scene_are_removed_and_nothing_else(tmp_path):

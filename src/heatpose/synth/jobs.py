@@ -11,6 +11,7 @@ import os
 import pickle
 import shutil
 import signal
+import threading
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable
@@ -227,6 +228,7 @@ def _work(
 ) -> None:
     """Make scenes until told to stop: what a process does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = device
@@ -239,6 +241,14 @@ def _work(
         connection.send(None)
         while True:
             connection.send(outcome_of(make, connection.recv(), folder, what))
+
+
+def _end_with_parent() -> None:
+    """End this process once its parent is gone, were it in the middle of an hour's work."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _opened(pickled: bytes, threads: int) -> Maker:
