@@ -8,6 +8,7 @@ from functools import partial
 
 from heatpose.geometry.arrays import Depth, Image
 from heatpose.geometry.camera import Camera
+from heatpose.objects.catalogue import ObjectModel
 from heatpose.render.raycast import Renderer
 from heatpose.solve.depth import (
     DepthFit,
@@ -17,6 +18,7 @@ from heatpose.solve.depth import (
     refine_with_depth,
 )
 from heatpose.solve.depth_search import DepthSearch
+from heatpose.solve.depth_verdict import agreeing_keypoints
 from heatpose.types import PoseEstimate
 
 LOG = logging.getLogger(__name__)
@@ -53,16 +55,20 @@ def correct_with_depth(
     fits = refine_with_depth(objects, depth, camera, renderer, threads)
     if not any(fits) and _is_other_unit(depth_ratio(objects, depth, camera, renderer)):
         return list(estimates)
-    if search is not None:
-        look = partial(search, depth=depth, image=image, camera=camera)
-        with ThreadPoolExecutor(threads) as pool:
-            found = pool.map(look, estimates, fits)
-            fits = [other or fit for other, fit in zip(found, fits, strict=True)]
-    return [
+    corrected = [
         _with_depth(one, fit)
         if fit is not None
         else replace(one, depth_agreement=depth_agreement(posed, depth, camera, renderer))
         for one, posed, fit in zip(estimates, objects, fits, strict=True)
+    ]
+    if search is None:
+        return corrected
+    look = partial(search, depth=depth, image=image, camera=camera)
+    with ThreadPoolExecutor(threads) as pool:
+        found = list(pool.map(look, corrected))
+    return [
+        one if other is None else _with_another(one, other, search.objects[one.object_id], camera)
+        for one, other in zip(corrected, found, strict=True)
     ]
 
 
@@ -73,6 +79,14 @@ def _with_depth(estimate: PoseEstimate, fit: DepthFit) -> PoseEstimate:
         covariance=fit.covariance,
         depth_agreement=fit.agreement,
     )
+
+
+def _with_another(
+    estimate: PoseEstimate, fit: DepthFit, model: ObjectModel, camera: Camera
+) -> PoseEstimate:
+    """Put another pose in the place of an estimate's; other keypoints support it."""
+    supporting = agreeing_keypoints(fit.camera_from_object, estimate, model, camera)
+    return replace(_with_depth(estimate, fit), inliers=supporting)
 
 
 def _is_other_unit(ratio: float | None) -> bool:

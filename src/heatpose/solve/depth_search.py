@@ -65,7 +65,6 @@ class DepthSearch:
     def __call__(
         self,
         estimate: PoseEstimate,
-        fit: DepthFit | None,
         depth: Depth,
         image: Image,
         camera: Camera,
@@ -73,8 +72,7 @@ class DepthSearch:
         """Return another pose of an object if depth and picture clearly prefer it.
 
         Args:
-            estimate: what the picture says.
-            fit: its pose as depth has corrected it, if that could be done.
+            estimate: what the picture says, as depth has corrected it.
             depth: (h, w), mm along z, NaN where nothing was measured.
             image: the picture, (h, w, 3).
             camera: of picture and depth, without distortion.
@@ -82,7 +80,7 @@ class DepthSearch:
         case = make_case(estimate, self.objects[estimate.object_id], depth, image, camera)
         if case is None:
             return None
-        pose = estimate.camera_from_object if fit is None else fit.camera_from_object
+        pose = estimate.camera_from_object
         first = judge(pose, case, self.renderer, colours=False)
         if first is not None and not first.doubtful:
             return None

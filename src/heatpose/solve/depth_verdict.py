@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from heatpose.geometry.arrays import Array, Depth, Image, Mask
 from heatpose.geometry.boxes import intersection_over_union
 from heatpose.geometry.camera import Camera
+from heatpose.geometry.transforms import transform_points
 from heatpose.objects.catalogue import ObjectModel
 from heatpose.render.raycast import Renderer
 from heatpose.solve.depth import FEWEST_PIXELS, NARROWEST
@@ -200,8 +201,7 @@ def keypoint_support(rotations: Array, places: Array, case: Case) -> Array:
     estimate = case.estimate
     if estimate.keypoint_spreads is None:
         return np.zeros(len(places))
-    left, top, right, bottom = estimate.box
-    spreads = np.hypot(KEYPOINT_SPREAD * max(right - left, bottom - top), estimate.keypoint_spreads)
+    spreads = np.hypot(_spread(estimate), estimate.keypoint_spreads)
     points = case.model.keypoints @ rotations.swapaxes(1, 2) + places[:, None]
     errors = np.linalg.norm(case.camera.project(points) - estimate.keypoints, axis=-1) / spreads
     there = np.isfinite(errors).all(axis=0)
@@ -209,3 +209,19 @@ def keypoint_support(rotations: Array, places: Array, case: Case) -> Array:
     agreeing = (weights / (1 + np.where(there, errors, 0) ** 2)).sum(axis=1)
     support: Array = agreeing / max(weights.sum(), 1e-12)
     return support
+
+
+def agreeing_keypoints(
+    pose: Array, estimate: PoseEstimate, model: ObjectModel, camera: Camera
+) -> Mask:
+    """Return which keypoints of an estimate lie about where another pose has them, (k,)."""
+    pixels = camera.project(transform_points(pose, model.keypoints))
+    errors = np.linalg.norm(pixels - estimate.keypoints, axis=1)
+    agreeing: Mask = errors < _spread(estimate)  # NaN is not
+    return agreeing
+
+
+def _spread(estimate: PoseEstimate) -> float:
+    """Return how far keypoints may be off, px of the image."""
+    left, top, right, bottom = estimate.box
+    return KEYPOINT_SPREAD * max(right - left, bottom - top)
