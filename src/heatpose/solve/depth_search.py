@@ -164,33 +164,30 @@ def _turned_a_little(starts: _Starts, case: Case) -> tuple[_Starts, Array]:
     scores, places = _placed(points, places, case.view, case.model.diameter, NEARLY)
     around = _Starts(rotations, places, points, np.tile(starts.colours, (len(turns), 1, 1)))
     scores = scores + KEYPOINTS * keypoint_support(rotations, places, case)
-    scores = scores + OVERLAP * _overlaps(around, case) + COLOURS * _colours(around, case)
+    # What lies behind what was measured is hidden: it has no part in boxes, and no colours.
+    seen = ~(_measured_behind(points, places, case.view) <= -2 * case.tolerance)
+    scores = scores + OVERLAP * _overlaps(around, seen, case)
+    scores = scores + COLOURS * _colours(around, seen, case)
     best = scores.reshape(-1, count).argmax(axis=0) * count + np.arange(count)
     return around.only(best), scores[best]
 
 
-def _colours(starts: _Starts, case: Case) -> Array:
-    """Return how well the colours of what is seen agree with the picture, (p,), in [-1, 1]."""
-    hidden = _measured_behind(starts.points, starts.places, case.view) <= -2 * case.tolerance
+def _colours(starts: _Starts, seen: Mask, case: Case) -> Array:
+    """Return how well colours of seen points (p, n) agree with the picture, (p,), in [-1, 1]."""
     cols, rows, inside = _pixels(starts.points, starts.places, case.view)
-    return correlation(starts.colours, case.picture[rows, cols], inside & ~hidden)
+    return correlation(starts.colours, case.picture[rows, cols], inside & seen)
 
 
-def _overlaps(starts: _Starts, case: Case) -> Array:
-    """Return how well boxes of what is seen cover the detection's, (p,): intersection over union.
-
-    Points that lie behind what was measured are hidden, and count for no box.
-    """
-    camera = case.camera
-    hidden = _measured_behind(starts.points, starts.places, case.view) <= -2 * case.tolerance
-    seen = starts.points + starts.places[:, None]
-    pixels = seen[..., :2] / seen[..., 2:] * [camera.fx, camera.fy] + [camera.cx, camera.cy]
-    low = np.where(hidden[..., None], np.inf, pixels).min(axis=1)
-    high = np.where(hidden[..., None], -np.inf, pixels).max(axis=1)
+def _overlaps(starts: _Starts, seen: Mask, case: Case) -> Array:
+    """Return how well boxes of seen points (p, n) cover the detection's, (p,): their IoU."""
+    camera, points = case.camera, starts.points + starts.places[:, None]
+    pixels = points[..., :2] / points[..., 2:] * [camera.fx, camera.fy] + [camera.cx, camera.cy]
+    low = np.where(seen[..., None], pixels, np.inf).min(axis=1)
+    high = np.where(seen[..., None], pixels, -np.inf).max(axis=1)
     some = np.asarray((low <= high).all(axis=1))
     middle, half = (low + high)[some] / 2, BETWEEN * (high - low)[some] / 2
     boxes = np.concatenate([middle - half, middle + half], axis=1)
-    overlaps = np.zeros(len(seen))
+    overlaps = np.zeros(len(points))
     overlaps[some] = intersection_over_union(boxes, np.array([case.estimate.box]))[:, 0]
     return overlaps
 
