@@ -6,9 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 
-from heatpose.geometry.arrays import Depth, Image
+from heatpose.geometry.arrays import Depth, Image, Mask
 from heatpose.geometry.camera import Camera
-from heatpose.objects.catalogue import ObjectModel
 from heatpose.render.raycast import Renderer
 from heatpose.solve.depth import (
     DepthFit,
@@ -66,10 +65,13 @@ def correct_with_depth(
     look = partial(search, depth=depth, image=image, camera=camera)
     with ThreadPoolExecutor(threads) as pool:
         found = list(pool.map(look, corrected))
-    return [
-        one if other is None else _with_another(one, other, search.objects[one.object_id], camera)
-        for one, other in zip(corrected, found, strict=True)
-    ]
+    for i, (one, other) in enumerate(zip(corrected, found, strict=True)):
+        if other is not None:
+            agreement = depth_agreement(other, depth, camera, renderer)
+            model = search.objects[one.object_id]
+            inliers = agreeing_keypoints(other.camera_from_object, one, model, camera)
+            corrected[i] = _with_another(one, other, agreement, inliers)
+    return corrected
 
 
 def _with_depth(estimate: PoseEstimate, fit: DepthFit) -> PoseEstimate:
@@ -82,11 +84,16 @@ def _with_depth(estimate: PoseEstimate, fit: DepthFit) -> PoseEstimate:
 
 
 def _with_another(
-    estimate: PoseEstimate, fit: DepthFit, model: ObjectModel, camera: Camera
+    estimate: PoseEstimate, found: PosedObject, agreement: float | None, inliers: Mask
 ) -> PoseEstimate:
-    """Put another pose in the place of an estimate's; other keypoints support it."""
-    supporting = agreeing_keypoints(fit.camera_from_object, estimate, model, camera)
-    return replace(_with_depth(estimate, fit), inliers=supporting)
+    """Put another pose in the place of an estimate's; other keypoints (k,) support it."""
+    return replace(
+        estimate,
+        camera_from_object=found.camera_from_object,
+        covariance=found.covariance,
+        depth_agreement=agreement,
+        inliers=inliers,
+    )
 
 
 def _is_other_unit(ratio: float | None) -> bool:

@@ -12,7 +12,7 @@ all of that together says so clearly.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ from heatpose.geometry.transforms import make_transform
 from heatpose.objects.catalogue import ObjectModel
 from heatpose.render.raycast import Renderer
 from heatpose.solve.attitudes import Attitudes, Floats, draw_attitudes
-from heatpose.solve.depth import DepthFit, PosePrior, fit_surface
+from heatpose.solve.depth import PosedObject, PosePrior, fit_surface
 from heatpose.solve.depth_verdict import (
     AGAINST,
     COLOURS,
@@ -68,7 +68,7 @@ class DepthSearch:
         depth: Depth,
         image: Image,
         camera: Camera,
-    ) -> DepthFit | None:
+    ) -> PosedObject | None:
         """Return another pose of an object if depth and picture clearly prefer it.
 
         Args:
@@ -92,7 +92,7 @@ class DepthSearch:
             if not (found and verdict):
                 continue
             if verdict.score > least and not (first is None and verdict.doubtful):
-                best, least = replace(found, agreement=verdict.near), verdict.score
+                best, least = found, verdict.score
             if verdict.clear:
                 break
         return best
@@ -278,7 +278,7 @@ def _mode(values: Floats, reach: float) -> Array:
     return mean
 
 
-def _fitted(start: Array, case: Case, renderer: Renderer) -> DepthFit | None:
+def _fitted(start: Array, case: Case, renderer: Renderer) -> PosedObject | None:
     """Fit a pose to depth; None where that fails."""
     turn, shift = UNSURE[0], UNSURE[1] * case.model.diameter
     precision = np.diag(np.repeat([turn**-2, shift**-2], 3))
@@ -287,4 +287,5 @@ def _fitted(start: Array, case: Case, renderer: Renderer) -> DepthFit | None:
     if found is None or not np.isfinite(found[0]).all() or found[0][2, 3] <= 0:
         return None
     pose, normal, _ = found
-    return DepthFit(pose, covariance_of(normal, np.array(1.0), pose), 0.0)
+    covariance = covariance_of(normal, np.array(1.0), pose)
+    return PosedObject(case.estimate.object_id, pose, covariance)
