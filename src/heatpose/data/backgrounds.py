@@ -34,11 +34,13 @@ class Backgrounds:
         return random_part(rng, photo, height, width)
 
 
-def random_part(rng: np.random.Generator, photo: Image, height: int, width: int) -> Image:
-    """Cut a random part out of a photograph and bring it to (height, width, 3)."""
+def random_part(
+    rng: np.random.Generator, photo: Image, height: int, width: int, least: float = 0.25
+) -> Image:
+    """Cut a random part, at ``least`` so much of it, out of a photograph; (height, width, 3)."""
     rows, cols = photo.shape[:2]
     largest = min(rows / height, cols / width)
-    scale = largest * rng.uniform(0.25, 1.0)  # photograph px per result px
+    scale = largest * rng.uniform(least, 1.0)  # photograph px per result px
     high, wide = max(int(height * scale), 2), max(int(width * scale), 2)
     top, left = rng.integers(rows - high + 1), rng.integers(cols - wide + 1)
     part = photo[top : top + high, left : left + wide]

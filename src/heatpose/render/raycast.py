@@ -17,7 +17,7 @@ from heatpose.errors import UnknownObjectError
 from heatpose.geometry.arrays import Array, Depth, Mask
 from heatpose.geometry.camera import Camera
 from heatpose.geometry.transforms import invert, transform_points
-from heatpose.objects.mesh import Mesh
+from heatpose.objects.mesh import Mesh, face_areas, sample_places
 
 GREY = 0.6  # albedo of objects without colour
 Floats = NDArray[np.float32]
@@ -174,6 +174,23 @@ class Renderer:
             depth[hits.rows, hits.cols][seen] = hits.depth[seen]
             normals[hits.rows, hits.cols][seen] = np.where(away[:, None], -facing, facing)
         return Surface(depth, normals)
+
+    def strew(
+        self, object_id: int, n: int, rng: np.random.Generator
+    ) -> tuple[Floats, Floats, Floats]:
+        """Draw n points evenly over the surface of an object.
+
+        Returns:
+            The points, mm, their normals, both in the object frame, and albedo, (n, 3) each.
+        """
+        target = self._target(object_id)
+        faces, weights = sample_places(target.mesh, n, rng)
+        _, u, v = weights.T.astype(np.float32)
+        return target.surface(faces.astype(np.int32), u, v)
+
+    def area(self, object_id: int) -> float:
+        """Return the area of an object's surface, mm^2."""
+        return float(face_areas(self._target(object_id).mesh).sum())
 
     def region(
         self, object_id: int, camera_from_object: Array, camera: Camera

@@ -1,0 +1,256 @@
+"""Training samples for the keypoint network, drawn a batch at a time where the network is trained.
+
+The same kind of samples as `heatpose.data.samples` makes one by one: objects with others around
+them on a background, seen at the resolution of a camera, degraded, and cut out as in use. But all
+of it happens in torch: a GPU draws as fast as it learns, so no processor has to keep up with it.
+
+Pictures of one batch are drawn in groups of about the same number of pixels.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+from torch.utils.data import Dataset
+
+from heatpose.data.backgrounds import Backgrounds
+from heatpose.data.batch_augment import chance, cut_out, degrade, uniform
+from heatpose.data.batch_layouts import Layout, Shapes, random_layout
+from heatpose.data.batch_scenery import BatchScenery, grid_of, paint
+from heatpose.data.samples import ROOM, SampleConfig
+from heatpose.objects.catalogue import ObjectModel
+from heatpose.render.raycast import Renderer
+from heatpose.render.splats import covered, draw, strew
+
+GROUP = 128  # pictures that are drawn together
+SMOOTH_BELOW = 170  # px of a patch's side under which four points of view a pixel are affordable
+COARSE = 64  # px, side of the pictures that tell how much is hidden
+SPARE = 1.25  # layouts drawn for each that is used: those that hide too much are left out
+SIDES = 8  # px, steps in which sides of patches come: memory of few sizes is used again
+MOST_BLUR = 7.0  # px^2, before pictures are shrunk
+
+
+@dataclass(frozen=True)
+class DrawingConfig:
+    """What drawing on a device has beyond `SampleConfig`."""
+
+    tables: float = 0.5  # share of pictures in which all stands on a table
+    points: int = 131_072  # on each object
+
+
+class BatchMaker:
+    """Draws batches of samples of a list of objects on a device."""
+
+    def __init__(
+        self,
+        objects: Sequence[ObjectModel],
+        backgrounds: Backgrounds,
+        config: SampleConfig,
+        drawing: DrawingConfig,
+        device: torch.device,
+        renderer: Renderer | None = None,
+    ) -> None:
+        """Take what is drawn and how; a renderer of the objects, if there is one already.
+
+        Raises:
+            ValueError: samples are to be stretched, or to have depth, which only `SampleMaker` can.
+        """
+        if config.stretched or config.depth is not None:
+            raise ValueError("samples drawn on a device are not stretched and have no depth")
+        renderer = renderer or Renderer({o.object_id: o.mesh for o in objects})
+        self.config, self.drawing = config, drawing
+        self.shapes = Shapes.of(objects, device)
+        self.strewn = strew(renderer, [o.object_id for o in objects], drawing.points, device)
+        self.scenery = BatchScenery(backgrounds, device)
+
+    def __call__(self, generator: Generator, b: int) -> dict[str, Tensor]:
+        """Draw b samples, those of few pixels first.
+
+        Returns:
+            crop (b, s, s, 3) uint8; object_index (b,) int64; camera_matrix (b, 3, 3) and
+            camera_from_object (b, 4, 4), float32.
+        """
+        layout = self._layout(generator, b)
+        low, side = self._patches(layout)
+        order = side.argsort()
+        sides = side[order].tolist()
+        parts = []
+        for start in range(0, b, GROUP):
+            rows = order[start : start + GROUP]
+            largest = -(-int(sides[min(start + GROUP, b) - 1]) // SIDES) * SIDES
+            parts.append(self._samples(generator, layout_rows(layout, rows), low[rows], largest))
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def _layout(self, generator: Generator, b: int) -> Layout:
+        """Place objects so that enough is seen of those that are looked for."""
+        views = self.config.views
+        layout = random_layout(generator, self.shapes, views, round(SPARE * b), self.drawing.tables)
+        visible = self._visible_fraction(layout)
+        hidden = visible < views.min_visible
+        chosen = hidden.int().argsort(stable=True)[:b]
+        # Where there are more of these than spare ones, they are left alone in their pictures.
+        alone = hidden[chosen, None] & (torch.arange(layout.object_index.shape[1]) > 0).to(hidden)
+        layout = layout_rows(layout, chosen)
+        return Layout(
+            torch.where(alone, -1, layout.object_index),
+            layout.camera_from_object,
+            layout.up,
+            layout.table,
+        )
+
+    def _visible_fraction(self, layout: Layout) -> Tensor:
+        """Return the share of each first object's silhouette that others leave uncovered, (b,)."""
+        low, side = self._patches(layout)
+        matrix = self._patch_matrix(low, scale=COARSE / side)
+        index, poses = layout.object_index, layout.camera_from_object
+        own = covered(self.strewn, index[:, 0], poses[:, 0], matrix, COARSE)
+        seen = draw(self.strewn, index, poses, matrix, COARSE).instance == 0
+        return seen.sum(dim=(1, 2)) / own.sum(dim=(1, 2)).clamp_min(1)
+
+    def _patches(self, layout: Layout) -> tuple[Tensor, Tensor]:
+        """Return squares around the whole of each first object, in px of the camera's image.
+
+        Returns:
+            The upper left corner of each, (b, 2), and its side, (b,), whole.
+        """
+        pose = layout.camera_from_object[:, 0]
+        corners = self.shapes.corners[layout.object_index[:, 0]]
+        seen = corners @ pose[:, :3, :3].mT + pose[:, None, :3, 3]
+        pixels = seen @ self._camera_matrix(pose.device).mT
+        pixels = pixels[..., :2] / pixels[..., 2:].clamp_min(1)
+        low, high = pixels.amin(dim=1), pixels.amax(dim=1)
+        side = (ROOM * self.config.margin * (high - low).amax(dim=1)).ceil()
+        return (low + high - side[:, None]) / 2, side
+
+    def _camera_matrix(self, device: torch.device) -> Tensor:
+        return torch.from_numpy(self.config.views.camera.matrix).float().to(device)
+
+    def _patch_matrix(self, low: Tensor, scale: Tensor | float) -> Tensor:
+        """Return the cameras (b, 3, 3) of patches with upper left corners (b, 2), enlarged."""
+        scale = torch.as_tensor(scale, device=low.device).expand(len(low))
+        # Pixel p of the image moves to scale (p - low) - 1 / 2: low is the edge of the first one.
+        return warped(self._camera_matrix(low.device), scale, -scale[:, None] * low - 0.5)
+
+    def _samples(
+        self, generator: Generator, layout: Layout, low: Tensor, side: int
+    ) -> dict[str, Tensor]:
+        """Draw samples from patches of one size."""
+        config, b = self.config, len(low)
+        scale = 2 if side < SMOOTH_BELOW else 1
+        fine = self._patch_matrix(low, scale)
+        splats = draw(
+            self.strewn, layout.object_index, layout.camera_from_object, fine, scale * side
+        )
+        picture = paint(generator, splats, self.strewn, layout, fine, self.scenery, config.harsh)
+        picture = functional.avg_pool2d(picture, scale) if scale > 1 else picture
+        visible = splats.instance[:, ::scale, ::scale] == 0
+        left_top, crop_side = _jittered_square(generator, visible, config)
+        zoom = config.crop_size / crop_side  # (b,)
+        shrunk = ((1 / zoom**2 - 1) / 12).clamp(0, MOST_BLUR)
+        if config.degraded:
+            picture = degrade(generator, picture, config.harsh, shrunk)
+        crop = _cut(picture, left_top, crop_side, config.crop_size)
+        pieces = self.scenery.draw(generator, b, config.crop_size)
+        crop, _ = cut_out(generator, crop, pieces, config.cut_outs)
+        patch = self._patch_matrix(low, 1.0)
+        return {
+            "crop": (crop * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous(),
+            "object_index": layout.object_index[:, 0],
+            "camera_matrix": warped(patch, zoom, -0.5 - zoom[:, None] * left_top),
+            "camera_from_object": layout.camera_from_object[:, 0],
+        }
+
+
+class BatchStream(Dataset[dict[str, Tensor]]):
+    """Batches by number: the same seed and number give the same batch on the same device."""
+
+    def __init__(self, maker: BatchMaker, batch_size: int, length: int, seed: int = 0) -> None:
+        self.maker = maker
+        self.batch_size = batch_size
+        self.length = length
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, number: int) -> dict[str, Tensor]:
+        """Return a batch as `BatchMaker` draws it."""
+        device = self.maker.strewn.positions.device
+        generator = torch.Generator(device).manual_seed(self.seed << 32 | number)
+        with torch.no_grad():
+            return self.maker(generator, self.batch_size)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        return (self[number] for number in range(self.length))
+
+
+def layout_rows(layout: Layout, rows: Tensor) -> Layout:
+    """Return some of the pictures of a layout."""
+    return Layout(
+        layout.object_index[rows],
+        layout.camera_from_object[rows],
+        layout.up[rows],
+        layout.table[rows],
+    )
+
+
+def warped(camera_matrix: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Return K, (b, 3, 3), of images in which pixel p has moved to ``scale * p + shift``.
+
+    Args:
+        camera_matrix: (b, 3, 3) or (3, 3), px.
+        scale: (b,).
+        shift: (b, 2), px.
+    """
+    warp = torch.zeros(len(scale), 3, 3, device=scale.device)
+    warp[:, 0, 0], warp[:, 1, 1], warp[:, 2, 2] = scale, scale, 1
+    warp[:, :2, 2] = shift
+    return warp @ camera_matrix
+
+
+def boxes_of_masks(masks: Tensor) -> Tensor:
+    """Return the boxes (b, 4) around the true pixels of masks (b, h, w); all of empty ones."""
+    spans = []
+    for other in (1, 2):  # over rows, then over columns
+        there = masks.any(dim=other).int()  # (b, w), (b, h)
+        first = there.argmax(dim=1)
+        last = there.shape[1] - 1 - there.flip(1).argmax(dim=1)
+        spans.append((first - 0.5, last + 0.5))
+    (left, right), (top, bottom) = spans
+    return torch.stack([left, top, right, bottom], dim=1)
+
+
+def _jittered_square(
+    generator: Generator, visible: Tensor, config: SampleConfig
+) -> tuple[Tensor, Tensor]:
+    """Lay squares around objects as a detector's boxes would be, see `samples.jittered`.
+
+    Returns:
+        The upper left corners, (b, 2), px, and the sides, (b,), px.
+    """
+    b = len(visible)
+    boxes = boxes_of_masks(visible)
+    size = boxes[:, 2:] - boxes[:, :2]
+    side = size.amax(dim=1, keepdim=True)
+    noise = torch.randn(b, 4, generator=generator, device=boxes.device)
+    edges = boxes + config.box_edge * side * noise
+    inwards = torch.cat([size, -size], dim=1)
+    which = torch.randint(4, (b, 1), generator=generator, device=boxes.device)
+    which = which == torch.arange(4, device=boxes.device)
+    cut = chance(generator, config.box_cut, b).view(b, 1) & which
+    edges = edges + cut * uniform(generator, 0, 1 / 3, b).view(b, 1) * inwards
+    middle = (edges[:, :2] + edges[:, 2:]) / 2
+    half = torch.maximum((edges[:, 2:] - edges[:, :2]) / 2, 0.1 * side).amax(dim=1)
+    reach = half * config.margin
+    return middle - reach[:, None], 2 * reach
+
+
+def _cut(picture: Tensor, left_top: Tensor, side: Tensor, size: int) -> Tensor:
+    """Cut squares out of pictures (b, 3, h, h) and resize them, (b, 3, size, size)."""
+    own = picture.shape[-1]
+    steps = (torch.arange(size, device=picture.device) + 0.5) / size
+    places = left_top[:, :, None] + side[:, None, None] * steps  # (b, 2, size), px
+    x, y = ((2 * places + 1) / own - 1).unbind(dim=1)
+    return functional.grid_sample(picture, grid_of(x, y), mode="bilinear", align_corners=False)
