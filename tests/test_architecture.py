@@ -28,6 +28,7 @@ FLOOR_OF = {part: number for number, floor in enumerate(FLOORS) for part in floo
 
 # Where torch may be imported before anything runs; all else works without it.
 TORCH_MODULES = {
+    "data/batch_augment.py",
     "data/detection_samples.py",
     "data/samples.py",
     "data/scene_samples.py",
