@@ -53,8 +53,10 @@ def random_layout(
     n = len(shapes.diameters)
     index = torch.randint(n, (b,), generator=generator, device=device)
     upward, up = upright_rotations(generator, b)  # shared by all that stands on a table
+    place = _places(generator, shapes.diameters[index], config)
     # A table is seen from well above it, or not at all.
-    on_table = (_random(generator, b) < table_share) & (up[:, 2] < -LOWEST)
+    above = (up * place).sum(dim=1) < -LOWEST * place.norm(dim=1)
+    on_table = (_random(generator, b) < table_share) & above
     free = torch.where(
         (_random(generator, b) < config.upright)[:, None, None],
         upward @ turns_about_z(_angles(generator, b)),
@@ -63,7 +65,7 @@ def random_layout(
     rotation = torch.where(
         on_table[:, None, None], upward @ turns_about_z(_angles(generator, b)), free
     )
-    pose = _transforms(rotation, _places(generator, shapes.diameters[index], config))
+    pose = make_transforms(rotation, place)
     slots = [(index, pose)]
     # One that stands in front, by chance, then those beside.
     for slot in range(config.n_others + 1):
@@ -88,13 +90,20 @@ def random_rotations(generator: torch.Generator, b: int) -> Tensor:
     return torch.stack(rows, dim=1).view(b, 3, 3)
 
 
-def upright_rotations(generator: torch.Generator, b: int) -> tuple[Tensor, Tensor]:
+def upright_rotations(
+    generator: torch.Generator, b: int, lowest: float = -0.1
+) -> tuple[Tensor, Tensor]:
     """Look at the world from above the horizon, its z axis up but for a small roll.
+
+    Args:
+        generator: random numbers.
+        b: how many.
+        lowest: sine of the least elevation.
 
     Returns:
         camera_from_world, (b, 3, 3), and the direction up in the camera frame, (b, 3).
     """
-    elevation = torch.asin(1.1 * _random(generator, b) - 0.1)  # uniform over the sphere
+    elevation = torch.asin(lowest + (1 - lowest) * _random(generator, b))  # uniform over the sphere
     roll = math.radians(20) * torch.randn(b, generator=generator, device=generator.device)
     sin, cos, zero = elevation.sin(), elevation.cos(), torch.zeros_like(elevation)
     # At elevation zero the world's x, y, z are right, away from and up in the image.
@@ -109,6 +118,13 @@ def turns_about_z(angles: Tensor) -> Tensor:
     sin, cos, zero = angles.sin(), angles.cos(), torch.zeros_like(angles)
     rows = [cos, -sin, zero, sin, cos, zero, zero, zero, torch.ones_like(sin)]
     return torch.stack(rows, dim=1).view(-1, 3, 3)
+
+
+def make_transforms(rotation: Tensor, translation: Tensor) -> Tensor:
+    """Put rotations (b, 3, 3) and translations (b, 3) together, (b, 4, 4)."""
+    transforms = torch.eye(4, device=rotation.device).repeat(len(rotation), 1, 1)
+    transforms[:, :3, :3], transforms[:, :3, 3] = rotation, translation
+    return transforms
 
 
 def _other(
@@ -157,7 +173,7 @@ def _other(
     rotation = torch.where(upright[:, None, None], up, random_rotations(generator, b))
     there &= torch.tensor(n > 1)
     translation = torch.where(on_table[:, None], standing, floating)
-    return torch.where(there, other, -1), _transforms(rotation, translation)
+    return torch.where(there, other, -1), make_transforms(rotation, translation)
 
 
 def _places(generator: torch.Generator, diameters: Tensor, config: ViewConfig) -> Tensor:
@@ -171,13 +187,6 @@ def _places(generator: torch.Generator, diameters: Tensor, config: ViewConfig) -
     return torch.stack(
         [across * distance / camera.fx, down * distance / camera.fy, distance], dim=1
     )
-
-
-def _transforms(rotation: Tensor, translation: Tensor) -> Tensor:
-    """Put rotations (b, 3, 3) and translations (b, 3) together, (b, 4, 4)."""
-    transforms = torch.eye(4, device=rotation.device).repeat(len(rotation), 1, 1)
-    transforms[:, :3, :3], transforms[:, :3, 3] = rotation, translation
-    return transforms
 
 
 def _angles(generator: torch.Generator, b: int) -> Tensor:

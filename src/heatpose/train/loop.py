@@ -22,6 +22,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import distributed, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from heatpose.data.batch_samples import BatchMaker, BatchStream
 from heatpose.data.detection_samples import DetectionSet, DetectionStream
 from heatpose.data.samples import SampleSource, SampleStream
 from heatpose.errors import CheckpointError
@@ -88,6 +89,7 @@ def train_keypoints(
     config: TrainConfig,
     resume: bool = False,
     quiet: bool = False,
+    batches: BatchMaker | None = None,
 ) -> None:
     """Train a keypoint network.
 
@@ -98,6 +100,8 @@ def train_keypoints(
         config: everything else.
         resume: go on from ``last.ckpt`` of the run folder.
         quiet: no progress on the screen, for one who shows that of many runs.
+        batches: draws what is trained on in its place, on the device; the other still draws what
+            the network is tried on.
 
     Raises:
         CheckpointError: there is nothing to resume from, it is damaged or of another network;
@@ -110,7 +114,11 @@ def train_keypoints(
     _prepare(run, network.config, config)
     _write_json(run / "objects.json", _stored_objects(run, maker.objects))
     module = KeypointTraining(network, maker.objects, config)
-    stream = SampleStream(maker, config.steps * config.batch_size, config.seed)
+    stream: Dataset[Batch] = SampleStream(maker, config.steps * config.batch_size, config.seed)
+    if batches is not None:
+        stream = BatchStream(
+            batches, config.batch_size // config.devices, config.steps * config.devices, config.seed
+        )
     unseen = SampleStream(maker, UNSEEN, config.seed + 1)
     _fit(run, module, stream, EpochEnd(run, unseen, UNSEEN, _notes()), resume, quiet)
 
@@ -239,6 +247,9 @@ def _fit(
 
 
 def _loader(stream: Dataset[Batch], config: RunConfig) -> DataLoader[Batch]:
+    if isinstance(stream, BatchStream):  # whole batches, on the device already
+        numbers = EpochNumbers(config.steps_per_epoch * config.devices)
+        return DataLoader(stream, batch_size=None, sampler=numbers)
     return DataLoader(
         stream,
         batch_size=config.batch_size // config.devices,

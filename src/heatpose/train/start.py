@@ -1,6 +1,7 @@
 """What a training run starts from: objects, backgrounds, first weights."""
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 from heatpose.data.backgrounds import Backgrounds
+from heatpose.data.batch_samples import BatchMaker, DrawingConfig
 from heatpose.data.bop import BopDataset
 from heatpose.data.samples import SampleConfig, SampleMaker, SampleSource
 from heatpose.data.scene_samples import MixedSampleMaker, SceneSampleMaker
@@ -85,6 +87,30 @@ def make_maker(
         return rendered
     cut = SceneSampleMaker(scenes, objects, scenery, config)
     return MixedSampleMaker([(cut, scenes_share), (rendered, 1 - scenes_share)])
+
+
+def make_batches(maker: SampleSource, backgrounds: Path | None, config: SampleConfig) -> BatchMaker:
+    """Return what draws whole batches of a maker's objects where they are trained on.
+
+    Args:
+        maker: has the objects, and a renderer of them.
+        backgrounds: folder of photographs.
+        config: how samples are made.
+
+    Raises:
+        ValueError: samples are to be stretched or to have depth.
+    """
+    device = training_device()
+    LOG.info("samples are drawn on %s", device)
+    scenery = Backgrounds(backgrounds)
+    return BatchMaker(maker.objects, scenery, config, DrawingConfig(), device, maker.renderer)
+
+
+def training_device() -> torch.device:
+    """Return the GPU that this process trains on, of several that train together, or the CPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def make_network(
