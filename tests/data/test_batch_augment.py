@@ -239,6 +239,15 @@ def test_light_falls_off_slowly_or_ends_at_a_shadow_and_never_adds_colour():
     assert spread.min() < 1e-3 and spread.max() > 60
 
 
+def test_shadows_darken_as_much_as_those_of_the_module_for_single_ones():
+    grey = np.full((24, 32, 3), 100, np.uint8)
+    old = np.stack([augment.change_light(np.random.default_rng(n), grey) for n in range(1500)])
+    new = pictures(batch_augment.change_light(generator(), batch(*[grey] * 1500)))
+    for look in (np.min, np.mean, np.max):
+        expected = look(old, axis=(1, 2, 3)).mean()
+        assert look(new, axis=(1, 2, 3)).mean() == pytest.approx(expected, abs=4)
+
+
 def test_exposure_and_contrast_do_not_make_grey_pictures_much_more_colourful_than_white_balance():
     grey = torch.full((300, 3, 8, 8), 0.4)
     means = batch_augment.change_colour(generator(), grey).mean(dim=(2, 3))
