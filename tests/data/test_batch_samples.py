@@ -4,13 +4,12 @@ import pytest
 import torch
 
 from heatpose.data.backgrounds import Backgrounds
-from heatpose.data.batch_layouts import Layout
+from heatpose.data.batch_layouts import Layout, warped
 from heatpose.data.batch_samples import (
     BatchMaker,
     BatchStream,
     DrawingConfig,
     boxes_of_masks,
-    warped,
 )
 from heatpose.data.batch_scenery import BatchScenery, generated_textures, paint, random_lights
 from heatpose.data.depth_samples import DepthConfig

@@ -6,7 +6,7 @@ from heatpose.geometry.camera import Camera
 from heatpose.geometry.rotations import random_rotation
 from heatpose.geometry.transforms import make_transform
 from heatpose.render.raycast import Renderer
-from heatpose.render.splats import albedo_of, covered, draw, normals_of, strew
+from heatpose.render.splats import covered, draw, strew, surfaces
 
 SIZE = 96
 CAMERA = Camera(fx=500.0, fy=500.0, cx=47.5, cy=47.5, width=SIZE, height=SIZE)
@@ -58,16 +58,18 @@ def test_a_picture_is_what_rays_see(strewn, renderer):
 
 
 def test_surfaces_have_their_normals_and_colours(strewn, renderer):
-    pose = pose_at(np.random.default_rng(1), z=900)
-    splats = drawn(strewn, [0], [pose])
-    rays = renderer.render([3], [pose], CAMERA)
-    both = (splats.instance[0] == 0).numpy() & (rays.instance == 0)
-    poses = torch.from_numpy(pose).float()[None, None]
-    normals = normals_of(splats, strewn, poses)[0].numpy()
-    agreement = (normals * rays.normals).sum(axis=-1)[both]
-    assert np.median(agreement) > 0.99
-    colours = albedo_of(splats, strewn)[0].numpy()
-    assert np.median(np.abs(colours - rays.albedo)[both]) < 0.02
+    poses = [pose_at(np.random.default_rng(1), z=900), pose_at(np.random.default_rng(2), x=80)]
+    splats = drawn(strewn, [0, 1], poses)
+    rays = renderer.render([3, 7], poses, CAMERA)
+    seen = surfaces(splats, strewn, torch.from_numpy(np.stack(poses)).float()[None])
+    assert len(seen.slot) == (splats.instance >= 0).sum()
+    row, column = seen.row.numpy(), seen.column.numpy()
+    both = seen.slot.numpy() == rays.instance[row, column]
+    assert both.mean() > 0.9
+    agreement = (seen.normals.numpy() * rays.normals[row, column]).sum(axis=1)
+    assert np.median(agreement[both]) > 0.99
+    colours = np.abs(seen.albedo.numpy() - rays.albedo[row, column])
+    assert np.median(colours[both]) < 0.02
 
 
 def test_near_objects_have_no_holes(strewn, renderer):

@@ -127,6 +127,20 @@ def make_transforms(rotation: Tensor, translation: Tensor) -> Tensor:
     return transforms
 
 
+def warped(camera_matrix: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Return K, (b, 3, 3), of images in which pixel p has moved to ``scale * p + shift``.
+
+    Args:
+        camera_matrix: (b, 3, 3) or (3, 3), px.
+        scale: (b,).
+        shift: (b, 2), px.
+    """
+    warp = torch.zeros(len(scale), 3, 3, device=scale.device)
+    warp[:, 0, 0], warp[:, 1, 1], warp[:, 2, 2] = scale, scale, 1
+    warp[:, :2, 2] = shift
+    return warp @ camera_matrix
+
+
 def _other(
     generator: torch.Generator,
     shapes: Shapes,

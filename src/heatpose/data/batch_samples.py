@@ -9,7 +9,9 @@ Pictures of one batch are drawn in groups of about the same number of pixels.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
@@ -17,7 +19,7 @@ from torch.utils.data import Dataset
 
 from heatpose.data.backgrounds import Backgrounds
 from heatpose.data.batch_augment import chance, cut_out, degrade, uniform
-from heatpose.data.batch_layouts import Layout, Shapes, random_layout
+from heatpose.data.batch_layouts import Layout, Shapes, random_layout, warped
 from heatpose.data.batch_scenery import BatchScenery, grid_of, paint
 from heatpose.data.samples import ROOM, SampleConfig
 from heatpose.objects.catalogue import ObjectModel
@@ -60,7 +62,7 @@ class BatchMaker:
         if config.stretched or config.depth is not None:
             raise ValueError("samples drawn on a device are not stretched and have no depth")
         renderer = renderer or Renderer({o.object_id: o.mesh for o in objects})
-        self.config, self.drawing = config, drawing
+        self.config, self.drawing, self.device = config, drawing, device
         self.shapes = Shapes.of(objects, device)
         self.strewn = strew(renderer, [o.object_id for o in objects], drawing.points, device)
         self.scenery = BatchScenery(backgrounds, device)
@@ -143,7 +145,9 @@ class BatchMaker:
         splats = draw(
             self.strewn, layout.object_index, layout.camera_from_object, fine, scale * side
         )
-        picture = paint(generator, splats, self.strewn, layout, fine, self.scenery, config.harsh)
+        picture = paint(
+            generator, splats, self.strewn, layout, fine, self.scenery, config.harsh, scale=scale
+        )
         picture = functional.avg_pool2d(picture, scale) if scale > 1 else picture
         visible = splats.instance[:, ::scale, ::scale] == 0
         left_top, crop_side = _jittered_square(generator, visible, config)
@@ -163,10 +167,20 @@ class BatchMaker:
         }
 
 
+class DrawsBatches(Protocol):
+    """Draws batches of samples on a device."""
+
+    device: torch.device
+
+    def __call__(self, generator: Generator, b: int) -> dict[str, Tensor]:
+        """Draw b samples; the generator lives on the device."""
+        ...
+
+
 class BatchStream(Dataset[dict[str, Tensor]]):
     """Batches by number: the same seed and number give the same batch on the same device."""
 
-    def __init__(self, maker: BatchMaker, batch_size: int, length: int, seed: int = 0) -> None:
+    def __init__(self, maker: DrawsBatches, batch_size: int, length: int, seed: int = 0) -> None:
         self.maker = maker
         self.batch_size = batch_size
         self.length = length
@@ -176,9 +190,9 @@ class BatchStream(Dataset[dict[str, Tensor]]):
         return self.length
 
     def __getitem__(self, number: int) -> dict[str, Tensor]:
-        """Return a batch as `BatchMaker` draws it."""
-        device = self.maker.strewn.positions.device
-        generator = torch.Generator(device).manual_seed(self.seed << 32 | number)
+        """Return a batch as its maker draws it."""
+        (seed,) = np.random.SeedSequence([self.seed, number]).generate_state(1, np.uint64)
+        generator = torch.Generator(self.maker.device).manual_seed(int(seed) >> 1)
         with torch.no_grad():
             return self.maker(generator, self.batch_size)
 
@@ -194,20 +208,6 @@ def layout_rows(layout: Layout, rows: Tensor) -> Layout:
         layout.up[rows],
         layout.table[rows],
     )
-
-
-def warped(camera_matrix: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Return K, (b, 3, 3), of images in which pixel p has moved to ``scale * p + shift``.
-
-    Args:
-        camera_matrix: (b, 3, 3) or (3, 3), px.
-        scale: (b,).
-        shift: (b, 2), px.
-    """
-    warp = torch.zeros(len(scale), 3, 3, device=scale.device)
-    warp[:, 0, 0], warp[:, 1, 1], warp[:, 2, 2] = scale, scale, 1
-    warp[:, :2, 2] = shift
-    return warp @ camera_matrix
 
 
 def boxes_of_masks(masks: Tensor) -> Tensor:

@@ -13,13 +13,14 @@ from torch.nn import functional
 
 from heatpose.data.backgrounds import GENERATED_SHARE, Backgrounds, random_part
 from heatpose.data.batch_augment import chance, gaussian_blur, uniform
-from heatpose.data.batch_layouts import Layout
-from heatpose.render.splats import Splats, Strewn, albedo_of, normals_of
+from heatpose.data.batch_layouts import Layout, warped
+from heatpose.render.splats import Splats, Strewn, Surfaces, surfaces
 
 PHOTO = (480, 640)  # px, height and width of stored photographs
 HALVINGS = 3  # of photographs, for backgrounds of few pixels
 SHADOW_POINTS = 6000  # of each object that cast shadows
 REACH = (150.0, 800.0)  # mm, least and most from the object to the edge of its table
+MOST_SQUARES = 20.0  # on a table, in as much of it as `around` of `paint`
 TEXTURE = (0.15, 1.5)  # mm of a table a pixel of the photograph on it spans
 
 
@@ -132,6 +133,8 @@ def paint(
     camera_matrix: Tensor,
     scenery: BatchScenery,
     harsh: float,
+    around: Tensor | None = None,
+    scale: int = 1,
 ) -> Tensor:
     """Give colours to what cameras see, (b, 3, size, size), in [0, 1].
 
@@ -143,24 +146,25 @@ def paint(
         camera_matrix: (b, 3, 3), px.
         scenery: what is behind.
         harsh: share of pictures whose objects have other colours than their files say.
+        around: mm, (b,), that tables reach from the first object, beyond what is drawn for their
+            edges; photographs on them are at least as wide. None: nothing.
+        scale: sides of the background's pixels, px of the pictures.
     """
     b, size = len(splats.depth), splats.depth.shape[1]
-    rays = _rays(camera_matrix, size)  # (b, h, w, 3)
     lights = random_lights(generator, layout)
-    albedo = albedo_of(splats, strewn)
-    albedo = torch.where(
-        chance(generator, harsh, b), _repaint(generator, splats, albedo, layout), albedo
-    )
-    normals = normals_of(splats, strewn, layout.camera_from_object)
-    away = (normals * rays).sum(dim=-1, keepdim=True) > 0  # open meshes show their inside
-    objects = _shaded(albedo, torch.where(away, -normals, normals), rays, lights)
+    # The background is blurred soon: what it would gain by more pixels is lost.
+    shrink = torch.full((b,), 1 / scale, device=camera_matrix.device)
+    coarse = warped(camera_matrix, shrink, shrink[:, None] / 2 - 0.5)
+    background = scenery.draw(generator, b, size // scale)
+    background = _with_table(generator, background, strewn, layout, coarse, lights, scenery, around)
+    picture = functional.interpolate(background, scale_factor=float(scale), mode="nearest")
 
-    background = scenery.draw(generator, b, size)
-    background = _with_table(
-        generator, background, strewn, layout, camera_matrix, rays, lights, scenery
-    )
-    seen = (splats.instance >= 0)[:, None]
-    return torch.where(seen, objects.permute(0, 3, 1, 2), background).clamp(0, 1)
+    seen = surfaces(splats, strewn, layout.camera_from_object)
+    harshly = chance(generator, harsh, b).view(b, 1)[seen.picture]
+    albedo = torch.where(harshly, _repaint(generator, seen, layout), seen.albedo)
+    colours = _shaded(seen, albedo, _rays(seen, camera_matrix), lights)
+    picture[seen.picture, :, seen.row, seen.column] = colours
+    return picture.clamp(0, 1)
 
 
 def grid_of(x: Tensor, y: Tensor) -> Tensor:
@@ -171,46 +175,55 @@ def grid_of(x: Tensor, y: Tensor) -> Tensor:
     )
 
 
-def _rays(camera_matrix: Tensor, size: int) -> Tensor:
-    """Return the directions (b, h, w, 3) of pixels, with z of 1."""
+def all_rays(camera_matrix: Tensor, size: int) -> Tensor:
+    """Return the directions (b, h, w, 3) of all pixels, with z of 1."""
     axis = torch.arange(size, device=camera_matrix.device)
     x = (axis - camera_matrix[:, 0, 2:]) / camera_matrix[:, 0, :1]  # (b, w)
     y = (axis - camera_matrix[:, 1, 2:]) / camera_matrix[:, 1, 1:2]
     return functional.pad(grid_of(x, y), (0, 1), value=1.0)
 
 
-def _shaded(albedo: Tensor, normals: Tensor, rays: Tensor, lights: Lights) -> Tensor:
-    """Return colours (b, h, w, 3) of surfaces: ambient, diffuse and specular (Blinn-Phong)."""
-    to_camera = -functional.normalize(rays, dim=-1)
-    light = lights.ambient[:, None, None]
+def _rays(seen: Surfaces, camera_matrix: Tensor) -> Tensor:
+    """Return the directions (n, 3) of pixels that show objects, with z of 1."""
+    own = camera_matrix[seen.picture]
+    x = (seen.column - own[:, 0, 2]) / own[:, 0, 0]
+    y = (seen.row - own[:, 1, 2]) / own[:, 1, 1]
+    return torch.stack([x, y, torch.ones_like(x)], dim=1)
+
+
+def _shaded(seen: Surfaces, albedo: Tensor, rays: Tensor, lights: Lights) -> Tensor:
+    """Return colours (n, 3) of surfaces: ambient, diffuse and specular light (Blinn-Phong)."""
+    away = (seen.normals * rays).sum(dim=1, keepdim=True) > 0  # open meshes show their inside
+    normals = torch.where(away, -seen.normals, seen.normals)
+    to_camera = -functional.normalize(rays, dim=1)
+    directions, colours = lights.directions[seen.picture], lights.colours[seen.picture]
+    shininess = lights.shininess[seen.picture]
+    light = lights.ambient[seen.picture]
     shine = torch.zeros_like(albedo)
-    for i in range(lights.directions.shape[1]):
-        direction = lights.directions[:, i, None, None]
-        colour = lights.colours[:, i, None, None]
-        light = light + (normals * direction).sum(dim=-1, keepdim=True).clamp_min(0) * colour
-        halfway = functional.normalize(to_camera + direction, dim=-1)
-        facing = (normals * halfway).sum(dim=-1, keepdim=True).clamp_min(1e-6)
-        shine = shine + facing ** lights.shininess[:, None, None] * colour
-    return albedo * light + lights.specular[:, None, None] * shine
+    for direction, colour in zip(directions.unbind(dim=1), colours.unbind(dim=1), strict=True):
+        light = light + (normals * direction).sum(dim=1, keepdim=True).clamp_min(0) * colour
+        halfway = functional.normalize(to_camera + direction, dim=1)
+        facing = (normals * halfway).sum(dim=1, keepdim=True).clamp_min(1e-6)
+        shine = shine + facing**shininess * colour
+    return albedo * light + lights.specular[seen.picture] * shine
 
 
-def _repaint(generator: Generator, splats: Splats, albedo: Tensor, layout: Layout) -> Tensor:
-    """Change the colours of most objects, each in its own way, (b, h, w, 3).
+def _repaint(generator: Generator, seen: Surfaces, layout: Layout) -> Tensor:
+    """Change the colours of most objects, each in its own way, (n, 3).
 
     As `heatpose.data.views.repaint` does: colours of CAD files are never right.
     """
     b, m = layout.object_index.shape
+    each = seen.picture * m + seen.slot
 
     def of_each(low: float, high: float, channels: int = 1) -> Tensor:
-        drawn = uniform(generator, low, high, b * m, channels).view(b, m, channels)
-        each = torch.arange(b, device=drawn.device)[:, None, None]
-        return drawn[each, splats.instance.clamp_min(0)]  # (b, h, w, channels)
+        return uniform(generator, low, high, b * m, channels).view(b * m, channels)[each]
 
     kept = of_each(0, 1) < 0.3
-    colours = albedo * of_each(0.6, 1.5) * of_each(0.85, 1.15, 3)
+    colours = seen.albedo * of_each(0.6, 1.5) * of_each(0.85, 1.15, 3)
     grey = colours.mean(dim=-1, keepdim=True)
     colours = grey + (colours - grey) * of_each(math.log(0.6), math.log(3)).exp()
-    return torch.where(kept, albedo, colours.clamp(1e-6, 1) ** of_each(0.7, 1.4))
+    return torch.where(kept, seen.albedo, colours.clamp(1e-6, 1) ** of_each(0.7, 1.4))
 
 
 def _with_table(
@@ -219,18 +232,19 @@ def _with_table(
     strewn: Strewn,
     layout: Layout,
     camera_matrix: Tensor,
-    rays: Tensor,
     lights: Lights,
     scenery: BatchScenery,
+    around: Tensor | None,
 ) -> Tensor:
     """Draw tables, with shadows on them, over the backgrounds (b, 3, size, size) that have one."""
     b, _, size, _ = background.shape
-    up = layout.up[:, None, None]
+    up, rays = layout.up[:, None, None], all_rays(camera_matrix, size)
     distance = layout.table.nan_to_num()[:, None, None] / (rays * up).sum(dim=-1)  # (b, h, w)
     target = layout.camera_from_object[:, 0, :3, 3]
     foot = target - layout.up * ((layout.up * target).sum(dim=1) - layout.table)[:, None]
     across = rays * distance[..., None] - foot.nan_to_num()[:, None, None]  # on the table, mm
     reach = uniform(generator, *REACH, b).view(b, 1, 1)
+    reach = reach if around is None else reach + around.view(b, 1, 1)
     there = layout.table.isfinite()[:, None, None] & (distance > 0)
     there = there & (across.norm(dim=-1) < reach)
 
@@ -238,7 +252,7 @@ def _with_table(
     place = torch.stack(
         [(across * axis[:, None, None]).sum(dim=-1) for axis in (first, second)], dim=-1
     )  # (b, h, w, 2), mm
-    albedo = _table_colours(generator, place, background, scenery, size)
+    albedo = _table_colours(generator, place, background, scenery, size, around)
     # A table is a surface like any other, but does not shine.
     diffuse = (lights.directions * layout.up[:, None]).sum(dim=2, keepdim=True).clamp_min(0)
     light = lights.ambient + (diffuse * lights.colours).sum(dim=1)  # (b, 3)
@@ -256,18 +270,27 @@ def _axes(generator: Generator, up: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _table_colours(
-    generator: Generator, place: Tensor, background: Tensor, scenery: BatchScenery, size: int
+    generator: Generator,
+    place: Tensor,
+    background: Tensor,
+    scenery: BatchScenery,
+    size: int,
+    around: Tensor | None,
 ) -> Tensor:
     """Return albedo (b, 3, size, size) of tables: a photograph, one colour, or two in squares."""
     b = len(place)
+    # From far away photographs and squares must be large, or they fall between the pixels.
+    far = torch.zeros(1, 1, 1, 1).to(place) if around is None else around.view(b, 1, 1, 1)
     plain = uniform(generator, 0, 1, b, channels=3)
     side = uniform(generator, math.log(8), math.log(80), b).exp().view(b, 1, 1, 1)
+    side = torch.maximum(side, far / MOST_SQUARES)
     odd = (place / side).floor().sum(dim=-1) % 2 > 0.5
     squares = torch.where(odd[:, None], uniform(generator, 0, 1, b, channels=3), plain)
     albedo = torch.where(chance(generator, 0.5, b), squares, plain)
     if scenery.sizes:
         least, most = map(math.log, TEXTURE)
         zoom = uniform(generator, least, most, b).exp().view(b, 1, 1, 1)
+        zoom = torch.maximum(zoom, far / PHOTO[1])
         grid = place / zoom / (torch.tensor(PHOTO[::-1], device=place.device) / 2)
         # Far parts of tables have their photographs small: a coarser size of them is used.
         photos = scenery.look_up(generator, grid, max(size // 2, 1))

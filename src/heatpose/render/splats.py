@@ -51,6 +51,18 @@ class Splats:
     points: Tensor  # (b, h, w), int64, which point of all is seen, row of `Strewn` flattened
 
 
+@dataclass(frozen=True, eq=False)
+class Surfaces:
+    """The pixels of pictures that show objects: one value for each of them."""
+
+    picture: Tensor  # (n,), int64
+    row: Tensor  # (n,), int64
+    column: Tensor  # (n,), int64
+    slot: Tensor  # (n,), int64, which of the objects of the picture
+    normals: Tensor  # (n, 3), unit, camera frame, outwards
+    albedo: Tensor  # (n, 3), RGB in [0, 1]
+
+
 def strew(
     renderer: Renderer, object_ids: Sequence[int], n_points: int, device: torch.device
 ) -> Strewn:
@@ -114,7 +126,8 @@ def draw(
     inset = (INSET / px_per_mm)[row, None]  # mm
     points = strewn.positions.view(-1, 3)[number] - inset * strewn.normals.view(-1, 3)[number]
     projection = (matrices @ poses[:, :3])[row]  # (p, 3, 4)
-    x, y, z = ((projection[:, :, :3] @ points[:, :, None])[..., 0] + projection[:, :, 3]).unbind(1)
+    seen = (projection[:, :, :3] * points[:, None]).sum(dim=2) + projection[:, :, 3]
+    x, y, z = seen.unbind(dim=1)
     x, y = (x / z).round(), (y / z).round()
     inside = (z > NEAREST) & (x >= 0) & (x < size) & (y >= 0) & (y < size)
     place = (level * b + torch.arange(b, device=index.device).repeat_interleave(m))[row]
@@ -144,18 +157,20 @@ def covered(
     return alone.instance >= 0
 
 
-def normals_of(splats: Splats, strewn: Strewn, camera_from_object: Tensor) -> Tensor:
-    """Return unit normals (b, h, w, 3), camera frame; anything where no object is."""
-    seen = strewn.normals.view(-1, 3)[splats.points.clamp_min(0)]
-    rotations = camera_from_object[..., :3, :3]
-    each = torch.arange(len(rotations), device=rotations.device)[:, None, None]
-    turn = rotations[each, splats.instance.clamp_min(0)]  # (b, h, w, 3, 3)
-    return (turn @ seen[..., None])[..., 0]
+def surfaces(splats: Splats, strewn: Strewn, camera_from_object: Tensor) -> Surfaces:
+    """Return the surfaces that are seen: most pixels show none, and need no shading.
 
-
-def albedo_of(splats: Splats, strewn: Strewn) -> Tensor:
-    """Return albedo (b, h, w, 3), RGB in [0, 1]; anything where no object is."""
-    return strewn.albedo.view(-1, 3)[splats.points.clamp_min(0)]
+    Args:
+        splats: what is seen.
+        strewn: the objects.
+        camera_from_object: their poses, (b, m, 4, 4), mm.
+    """
+    picture, row, column = (splats.instance >= 0).nonzero(as_tuple=True)
+    slot = splats.instance[picture, row, column]
+    point = splats.points[picture, row, column]
+    rotations = camera_from_object[picture, slot, :3, :3]
+    normals = (rotations * strewn.normals.view(-1, 3)[point][:, None]).sum(dim=2)
+    return Surfaces(picture, row, column, slot, normals, strewn.albedo.view(-1, 3)[point])
 
 
 def _close(keys: Tensor, level: int) -> Tensor:
