@@ -22,6 +22,7 @@ def test_at_least_one_epoch_is_trained():
         ({"samples": 0}, "samples must be positive, got 0"),
         ({"learning_rate": -1e-3}, r"learning_rate must be positive, got -0\.001"),
         ({"schedule": "linear"}, "schedule must be one of cosine, .* got 'linear'"),
+        ({"minutes": 0.0}, r"minutes must be positive, got 0\.0"),
         ({"workers": -1}, "workers must not be negative, got -1"),
         ({"samples_per_epoch": 8, "batch_size": 32}, "at least batch_size 32, got 8"),
     ],

@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,10 +13,12 @@ from heatpose.errors import CheckpointError, DataError, LabelError
 from heatpose.model.network import NetworkConfig
 from heatpose.model.weights import load_network
 from heatpose.objects.catalogue import object_from_record
-from heatpose.train import loop
+from heatpose.train import loop, training
+from heatpose.train.callbacks import ProgressBar
 from heatpose.train.config import TrainConfig
 from heatpose.train.loop import EpochNumbers, train_keypoints
 from heatpose.train.losses import LossConfig
+from heatpose.train.module import KeypointTraining
 from heatpose.train.start import make_network
 
 ALL_TERMS = LossConfig(pose=0.1, monte_carlo=0.01)
@@ -171,6 +174,92 @@ def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path, maker, monkeypatch
     with pytest.raises(DataError, match=r"cannot write .*last\.ckpt: No space left"):
         train_keypoints(run, maker, make_network(NETWORK, 0), config(maker), resume=True)
     assert (run / "last.ckpt").read_bytes() == before
+
+
+def stored(run):
+    checkpoint = torch.load(run / "last.ckpt", weights_only=True)
+    [optimizer] = checkpoint["optimizer_states"]
+    return checkpoint, optimizer["param_groups"][0]["lr"]
+
+
+class Clock:
+    """Each step takes ten seconds."""
+
+    def __init__(self, monkeypatch):
+        self.now = 1000.0
+        monkeypatch.setattr(training.time, "monotonic", lambda: self.now)
+        begin = training.Training.on_train_batch_start
+
+        def take_time(module, batch, index):
+            begin(module, batch, index)
+            self.now += 10
+
+        monkeypatch.setattr(training.Training, "on_train_batch_start", take_time)
+
+
+def test_a_run_ends_with_its_schedule_when_the_time_is_up(tmp_path, maker, monkeypatch, caplog):
+    Clock(monkeypatch)
+    caplog.set_level("INFO")
+    run, rates = tmp_path / "run", []
+    step = training.Training.lr_scheduler_step
+
+    def noted(module, scheduler, metric):
+        step(module, scheduler, metric)
+        rates.append(scheduler.get_last_lr()[0] / 1e-3)
+
+    monkeypatch.setattr(training.Training, "lr_scheduler_step", noted)
+    short = config(maker, samples=8000, minutes=0.5, warm_up=1e-3)
+    train_keypoints(run, maker, make_network(NETWORK, 0), short)
+    # A third and two thirds of the time: 0.01 + 0.99 * (1 + cos(pi / 3)) / 2, and so on
+    assert rates == pytest.approx([0.7525, 0.2575, 0.01], abs=2e-3)
+    assert [line["samples"] for line in lines(run)] == [16, 24]
+    assert [line["samples_per_second"] for line in lines(run)] == [0.8, 0.8]
+    said = [one for one in caplog.messages if one.startswith("epoch")]
+    assert said[0].startswith("epoch 1 of at most 500: ")
+    assert [one.endswith("; 0 min left") for one in said] == [True, True]  # not hours
+    assert load_network(run / "network.safetensors")[1]["samples"] == 24
+    checkpoint, rate = stored(run)
+    assert checkpoint["seconds"] == 30 and rate == pytest.approx(1e-5)
+    assert (run / "contact_sheets" / "epoch_0002.png").exists()
+
+    before = (run / "last.ckpt").read_bytes()
+    train_keypoints(run, maker, make_network(NETWORK, 0), short, resume=True)
+    assert (run / "last.ckpt").read_bytes() == before  # no time, no step
+
+
+def test_the_progress_bar_shows_time_where_that_decides(maker, monkeypatch):
+    long = config(maker, samples=8000, minutes=1)
+    bar = ProgressBar(long)
+    module = KeypointTraining(make_network(NETWORK, 0), maker.objects, long)
+    monkeypatch.setattr(module, "progress", lambda metrics: "")
+    trainer = SimpleNamespace(is_last_batch=True, callback_metrics={})
+    for step, seconds, shown in [(3, 30, 500), (900, 30, 900), (950, 70, 1000)]:
+        trainer.global_step, module.seconds = step, seconds
+        bar.on_train_batch_end(trainer, module, None, {}, 0)
+        [task] = bar.bar.tasks
+        assert (task.completed, task.fields["step"], task.total) == (shown, step, 1000)
+
+
+def test_a_run_that_goes_on_counts_the_time_before(tmp_path, maker, monkeypatch):
+    Clock(monkeypatch)
+    run = tmp_path / "run"
+    train_keypoints(run, maker, make_network(NETWORK, 0), config(maker, samples=16))
+    assert stored(run)[0]["seconds"] == 20  # two steps
+    longer = config(maker, samples=8000, minutes=50 / 60)
+    train_keypoints(run, maker, make_network(NETWORK, 0), longer, resume=True)
+    assert [line["samples"] for line in lines(run)] == [16, 32, 40]
+    checkpoint, rate = stored(run)
+    assert checkpoint["seconds"] == 50 and rate == pytest.approx(1e-5)
+
+
+def test_time_to_spare_changes_nothing(tmp_path, maker):
+    runs = {None: tmp_path / "any", 1e6: tmp_path / "much"}
+    for minutes, run in runs.items():
+        train_keypoints(run, maker, make_network(NETWORK, 0), config(maker, minutes=minutes))
+    (one, rate), (other, other_rate) = map(stored, runs.values())
+    assert rate == other_rate == pytest.approx(1e-5)
+    for name, value in one["state_dict"].items():
+        assert torch.equal(value, other["state_dict"][name]), name
 
 
 class FewSamples(SampleMaker):

@@ -13,6 +13,10 @@ def keypoints(
     ],
     out: Annotated[Path, typer.Option(help="Run folder to write.")],
     samples: Annotated[int, typer.Option(help="Training samples in all.")] = 1_000_000,
+    minutes: Annotated[
+        float | None,
+        typer.Option(help="End, with the schedule done, after these if not before."),
+    ] = None,
     unit: Annotated[
         str | None, typer.Option(help="Of CAD files: mm, cm, m or inch; guessed if not given.")
     ] = None,
@@ -136,6 +140,7 @@ def keypoints(
         config = TrainConfig(
             samples=samples,
             samples_per_epoch=epoch_samples,
+            minutes=minutes,
             batch_size=batch_size,
             learning_rate=learning_rate,
             schedule=schedule,

@@ -21,6 +21,10 @@ def detector(
     size: Annotated[Literal["n", "s", "m", "b", "l", "x"], typer.Option(help="Of YOLOv10.")] = "m",
     image_size: Annotated[int, typer.Option(help="Side of the training images, px.")] = 640,
     samples: Annotated[int, typer.Option(help="Training samples in all.")] = 200_000,
+    minutes: Annotated[
+        float | None,
+        typer.Option(help="End, with the schedule done, after these if not before."),
+    ] = None,
     backgrounds: Annotated[
         Path | None, typer.Option(help="Folder of photographs; without it they are generated.")
     ] = None,
@@ -78,6 +82,7 @@ def detector(
         config = DetectorConfig(
             samples=samples,
             samples_per_epoch=epoch_samples,
+            minutes=minutes,
             batch_size=batch_size,
             learning_rate=learning_rate,
             seed=seed,

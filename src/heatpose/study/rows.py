@@ -109,7 +109,7 @@ class Row:
     def training(self) -> dict[str, Any]:
         """All that the trained network depends on but its seed, as plain data."""
         train = asdict(self.train)
-        for name in ("seed", "workers", "devices"):
+        for name in ("seed", "workers", "devices", "minutes"):  # samples end it, never the time
             del train[name]
         record: dict[str, Any] = plain(
             {

@@ -12,7 +12,6 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     TextColumn,
     TimeElapsedColumn,
@@ -36,13 +35,13 @@ class ProgressBar(Callback):
         self.bar = Progress(
             TextColumn("training"),
             BarColumn(),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[step]}/{task.total}"),
             TextColumn("{task.fields[rate]:.3g} samples/s{task.fields[so_far]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(elapsed_when_finished=True),
         )
-        self.task = self.bar.add_task("steps", total=config.steps, rate=0.0, so_far="")
+        self.task = self.bar.add_task("steps", total=config.steps, step=0, rate=0.0, so_far="")
         self.started, self.shown, self.first_step = 0.0, 0.0, 0
 
     def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
@@ -61,7 +60,8 @@ class ProgressBar(Callback):
             done = (trainer.global_step - self.first_step) * self.config.batch_size
             self.bar.update(
                 self.task,
-                completed=trainer.global_step,
+                completed=module.schedule_step(trainer.global_step),  # what is left may be time
+                step=trainer.global_step,
                 rate=done / (now - self.started),
                 so_far=f", {module.progress(trainer.callback_metrics)}",
             )
@@ -85,11 +85,11 @@ class EpochEnd(Callback):
         self.notes = notes
         self.loader = DataLoader(unseen, batch_size=batch_size)
         self.batches: list[Batch] = []
-        self.epoch_started = 0.0
+        self.epoch_started, self.first_step = 0.0, 0
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, module: Any) -> None:
         """Start the clock of the epoch."""
-        self.epoch_started = time.monotonic()
+        self.epoch_started, self.first_step = time.monotonic(), trainer.global_step
 
     def on_train_epoch_end(
         self, trainer: lightning.Trainer, module: lightning.LightningModule
@@ -103,10 +103,11 @@ class EpochEnd(Callback):
             seen = module.examine(batches)
         step = _numbers(trainer, "train/")
         config, epoch = module.config, trainer.current_epoch + 1
+        samples = (trainer.global_step - self.first_step) * config.batch_size
         record = {
             "epoch": epoch,
             "samples": trainer.global_step * config.batch_size,
-            "samples_per_second": round(config.steps_per_epoch * config.batch_size / seconds, 1),
+            "samples_per_second": round(samples / seconds, 1),
             **{f"train_{name}": value for name, value in step.items()},
             **seen.measures,
         }
@@ -117,15 +118,20 @@ class EpochEnd(Callback):
         self._write(trainer, module, record)
         write_image(self.run / "contact_sheets" / f"epoch_{epoch:04d}.png", seen.sheet)
         LOG.info(
-            "epoch %d of %d: %d samples, %.3g a second, loss %.2f, on unseen samples %s; %s left",
+            "epoch %d of %s%d: %d samples, %.3g a second, loss %.2f, on unseen samples %s; %s left",
             epoch,
+            "" if config.minutes is None else "at most ",
             config.epochs,
             record["samples"],
             record["samples_per_second"],
             step["total"],
             seen.summary,
-            _duration((config.epochs - epoch) * (time.monotonic() - self.epoch_started)),
+            _duration(min(self._seconds_of_epochs(config.epochs - epoch), module.seconds_left)),
         )
+
+    def _seconds_of_epochs(self, epochs: int) -> float:
+        """Return how long epochs take that are as long as this one."""
+        return epochs * (time.monotonic() - self.epoch_started)
 
     def _write(
         self, trainer: lightning.Trainer, module: Training[Any, Any], record: dict[str, Any]

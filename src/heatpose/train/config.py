@@ -18,6 +18,9 @@ class RunConfig:
     samples: int = 1_000_000  # in all
     samples_per_epoch: int = 8192  # after each: checkpoint, contact sheet, one line of log
     batch_size: int = 32
+    # After these training ends, its learning rate having come down by then, if samples are not
+    # enough to end it before.
+    minutes: float | None = None
     learning_rate: float = 1e-3  # at the top of the schedule
     schedule: Schedule = "cosine"  # how the learning rate goes on once it has risen
     weight_decay: float = 0.01
@@ -33,6 +36,8 @@ class RunConfig:
         for name in ("samples", "samples_per_epoch", "batch_size", "learning_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.minutes is not None and not self.minutes > 0:
+            raise ValueError(f"minutes must be positive, got {self.minutes}")
         if self.schedule not in get_args(Schedule):
             raise ValueError(
                 f"schedule must be one of {', '.join(get_args(Schedule))}, got {self.schedule!r}"

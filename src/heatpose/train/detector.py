@@ -42,6 +42,7 @@ class DetectorTraining(Training[YoloV10, DetectorConfig]):
         YOLO's norms move by 3 % a batch; that much of the 0 and 1 that they start from would be
         left after a hundred batches that deep down nothing is found.
         """
+        super().on_train_batch_start(batch, batch_idx)
         for norm, momentum in self._norms:
             norm.momentum = max(1 / (1 + self.trainer.global_step), momentum)
 

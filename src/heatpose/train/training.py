@@ -2,6 +2,7 @@
 
 import copy
 import math
+import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,24 @@ class Examination:
     sheet: Image  # what was found and what is true, drawn
 
 
+class Stopwatch:
+    """Seconds since the first start, and those of a run that goes on before."""
+
+    def __init__(self, before: float = 0.0) -> None:
+        self.before = before
+        self.started: float | None = None
+
+    def start(self) -> None:
+        """Begin to count; later starts change nothing."""
+        if self.started is None:
+            self.started = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """What has been counted."""
+        return self.before + (0.0 if self.started is None else time.monotonic() - self.started)
+
+
 class Training(lightning.LightningModule, Generic[Network, Config]):
     """A network, the moving average of its weights, and the schedule they are trained by."""
 
@@ -38,6 +57,8 @@ class Training(lightning.LightningModule, Generic[Network, Config]):
         self.config = config
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average: Network = copy.deepcopy(self.network).requires_grad_(False).eval()
+        self.stopwatch = Stopwatch()
+        self.seconds = 0.0  # of training, when the stopwatch was last looked at
 
     @abstractmethod
     def examine(self, batches: Sequence[Batch]) -> Examination:
@@ -55,9 +76,53 @@ class Training(lightning.LightningModule, Generic[Network, Config]):
         """Put all in training mode but the average."""
         self.network.train()
 
+    def on_train_start(self) -> None:
+        """Take no step more where the time was up before."""
+        self._stop_in_time()
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Let the time run from the first step on."""
+        self.stopwatch.start()
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Look at the stopwatch once a step, in one of the processes.
+
+        All learning rates and the end go by that time, and so do all processes: one that stopped
+        alone would leave the others waiting.
+        """
+        if self.config.minutes is not None:
+            self.seconds = self.trainer.strategy.broadcast(self.stopwatch.seconds)
+        scheduler.step()
+
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Follow the weights with their moving average."""
         self.follow(self.trainer.global_step)
+        self._stop_in_time()
+
+    def _stop_in_time(self) -> None:
+        if self.seconds_left <= 0:
+            self.trainer.should_stop = True
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Note the time spent so far."""
+        checkpoint["seconds"] = self.stopwatch.seconds
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on counting; checkpoints of earlier versions do not say from where."""
+        self.seconds = checkpoint.get("seconds", 0.0)
+        self.stopwatch = Stopwatch(self.seconds)
+
+    @property
+    def seconds_left(self) -> float:
+        """Of the time that training may take; infinite where that is not limited."""
+        minutes = self.config.minutes
+        return math.inf if minutes is None else max(60 * minutes - self.seconds, 0.0)
+
+    def schedule_step(self, step: int) -> float:
+        """Return how far the schedule is, in steps: further than taken where time decides."""
+        if self.config.minutes is None:
+            return step
+        return max(step, self.config.steps * min(self.seconds / (60 * self.config.minutes), 1.0))
 
     def follow(self, step: int) -> None:
         """Move the average towards the weights after a step; young averages follow faster."""
@@ -89,10 +154,10 @@ class Training(lightning.LightningModule, Generic[Network, Config]):
         }
 
     def _share_of_learning_rate(self, step: int) -> float:
-        return share_of_learning_rate(self.config, step)
+        return share_of_learning_rate(self.config, self.schedule_step(step))
 
 
-def share_of_learning_rate(config: RunConfig, step: int) -> float:
+def share_of_learning_rate(config: RunConfig, step: float) -> float:
     """Return the learning rate of a step over that at the top of the schedule, in (0, 1].
 
     ``cosine`` rises for the warm-up and falls to a hundredth; ``constant`` stays after the same
