@@ -29,6 +29,10 @@ FLOOR_OF = {part: number for number, floor in enumerate(FLOORS) for part in floo
 # Where torch may be imported before anything runs; all else works without it.
 TORCH_MODULES = {
     "data/batch_augment.py",
+    "data/batch_detection.py",
+    "data/batch_layouts.py",
+    "data/batch_samples.py",
+    "data/batch_scenery.py",
     "data/detection_samples.py",
     "data/samples.py",
     "data/scene_samples.py",
@@ -38,6 +42,7 @@ TORCH_MODULES = {
     "model/resnet.py",
     "model/weights.py",
     "model/yolov10.py",
+    "render/splats.py",
     "runtime/torch_predictor.py",
 }
 TORCH_PARTS = {"train", "export", "study"}

@@ -30,6 +30,39 @@ def test_train_detector_makes_a_run_and_says_its_plan(tmp_path, small_bop):
     assert again.exit_code == 1 and "holds a run already" in again.output
 
 
+def test_samples_drawn_on_the_device_take_no_data_set(tmp_path, small_bop):
+    models, run = small_bop() / "models_eval", tmp_path / "run"
+    result = train("--objects", models, "--on-device", "--out", run)
+    assert result.exit_code == 0, result.output
+    assert "YOLOv10n for 2 objects: 8 samples of 64 px" in result.output
+    assert [one["id"] for one in json.loads((run / "objects.json").read_text())["objects"]] == [
+        1,
+        2,
+    ]
+    stored = json.loads((run / "train.json").read_text())["config"]
+    assert stored["drawing"]["image_size"] == 64
+    record = json.loads((run / "log.jsonl").read_text())
+    assert record["samples"] == 8 and record["unseen_loss"] > 0
+    assert len(list((run / "contact_sheets").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ([], "give --dataset, or --on-device with --objects"),
+        (["--on-device"], "--on-device draws the models of --objects"),
+        (["--on-device", "--objects", "nowhere"], "nowhere"),
+        (["--on-device", "--dataset", "some"], "and not both"),
+    ],
+)
+def test_what_samples_come_from_must_be_clear(tmp_path, extra, message):
+    result = train("--out", tmp_path / "run", *extra)
+    assert result.exit_code == 1
+    last = result.output.strip().splitlines()[-1]
+    assert last.startswith("error: ") and message in last
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("extra", "message"),
     [

@@ -7,10 +7,17 @@ import typer
 
 
 def detector(
-    dataset: Annotated[
-        list[Path], typer.Option(help="BOP data set, drawn or real; several times.")
-    ],
     out: Annotated[Path, typer.Option(help="Run folder to write.")],
+    dataset: Annotated[
+        list[Path] | None, typer.Option(help="BOP data set, drawn or real; several times.")
+    ] = None,
+    on_device: Annotated[
+        bool,
+        typer.Option(
+            "--on-device",
+            help="Draw samples from the models of --objects, where they are trained on: for GPUs.",
+        ),
+    ] = False,
     split: Annotated[
         list[str], typer.Option(help="Folder of the scenes, for all data sets or one for each.")
     ] = ["train"],  # noqa: B006, typer copies it
@@ -64,20 +71,28 @@ def detector(
     ] = 1,
     seed: Annotated[int, typer.Option(help="Of samples and weights.")] = 0,
 ) -> None:
-    """Train a YOLOv10 detector on BOP data sets."""
+    """Train a YOLOv10 detector on BOP data sets, or on pictures drawn from CAD models."""
     from heatpose.cli.failures import checked_options
     from heatpose.data.backgrounds import Backgrounds
+    from heatpose.data.batch_detection import DetectionBatchMaker, DetectionDrawingConfig
     from heatpose.data.detection_samples import DetectionSampleConfig, DetectionSet
+    from heatpose.errors import OptionError
     from heatpose.model.yolov10 import YoloConfig
     from heatpose.train.config import DetectorConfig
     from heatpose.train.detector_start import (
+        make_detection_batches,
         make_detector,
         make_unseen,
         objects_to_find,
         open_datasets,
     )
     from heatpose.train.loop import check_folder, train_detector
+    from heatpose.train.start import find_objects
 
+    if on_device == bool(dataset):
+        raise OptionError("give --dataset, or --on-device with --objects, and not both")
+    if on_device and objects is None:
+        raise OptionError("--on-device draws the models of --objects, which are not given")
     with checked_options():
         config = DetectorConfig(
             samples=samples,
@@ -92,13 +107,18 @@ def detector(
             sample=DetectionSampleConfig(
                 image_size=image_size, scale=scale, mosaic=mosaic, collage=collage, harsh=harsh
             ),
+            drawing=DetectionDrawingConfig(image_size, harsh=harsh) if on_device else None,
         )
-    datasets = open_datasets(dataset, split)
-    names = objects_to_find(datasets, objects)
+    datasets = open_datasets(dataset, split) if dataset else []
+    models = find_objects([objects], None, 8, "fps") if on_device and objects else []
+    names = {m.object_id: m.name for m in models} or objects_to_find(datasets, objects)
     network = make_detector(YoloConfig(len(names), size), seed, init)
     check_folder(out, network, resume)  # before much is read
-    scenery = Backgrounds(backgrounds)
-    drawn = DetectionSet(datasets, list(names), config.sample, scenery)
+    drawn: DetectionSet | DetectionBatchMaker
+    if config.drawing is not None:
+        drawn = make_detection_batches(models, backgrounds, config.drawing)
+    else:
+        drawn = DetectionSet(datasets, list(names), config.sample, Backgrounds(backgrounds))
     tried_on = make_unseen(unseen, unseen_split, list(names), image_size) if unseen else None
     typer.echo(
         f"YOLOv10{size} for {len(names)} objects: {config.samples} samples of {image_size} px in "

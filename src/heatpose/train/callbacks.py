@@ -79,8 +79,9 @@ class EpochEnd(Callback):
     """
 
     def __init__(
-        self, run: Path, unseen: Dataset[Batch], batch_size: int, notes: dict[str, Any]
+        self, run: Path, unseen: Dataset[Batch], batch_size: int | None, notes: dict[str, Any]
     ) -> None:
+        """Take what the network is tried on: samples, or, without a batch size, batches."""
         self.run = run
         self.notes = notes
         self.loader = DataLoader(unseen, batch_size=batch_size)

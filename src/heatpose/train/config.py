@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
 
+from heatpose.data.batch_detection import DetectionDrawingConfig
 from heatpose.data.detection_samples import DetectionSampleConfig
 from heatpose.data.samples import SampleConfig
 from heatpose.train.detection_losses import DetectionLossConfig
@@ -90,6 +91,7 @@ class DetectorConfig(RunConfig):
     clip: float = 10.0
     image_size: int = 640  # side of the training images, px
     sample: DetectionSampleConfig = field(default_factory=DetectionSampleConfig)
+    drawing: DetectionDrawingConfig | None = None  # of samples that are drawn on the device instead
     loss: DetectionLossConfig = field(default_factory=DetectionLossConfig)
 
     def __post_init__(self) -> None:

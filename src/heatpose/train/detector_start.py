@@ -8,12 +8,15 @@ import torch
 from torch import Tensor
 
 from heatpose.data.backgrounds import Backgrounds
+from heatpose.data.batch_detection import DetectionBatchMaker, DetectionDrawingConfig
 from heatpose.data.bop import BopDataset, read_models_info
 from heatpose.data.detection_samples import DetectionSampleConfig, DetectionSet
 from heatpose.errors import CheckpointError, OptionError
 from heatpose.model.detector_weights import load_detector, load_published
 from heatpose.model.weights import read_safetensors
 from heatpose.model.yolov10 import YoloConfig, YoloV10
+from heatpose.objects.catalogue import ObjectModel
+from heatpose.train.start import training_device
 
 LOG = logging.getLogger(__name__)
 PUBLISHED_CLASSES = 80  # COCO's
@@ -55,6 +58,23 @@ def objects_to_find(datasets: Sequence[BopDataset], models: Path | None = None) 
     known = [read_models_info(file) for file in files if file.is_file()]
     names = {i: str(info.get("name", "")) for infos in reversed(known) for i, info in infos.items()}
     return {object_id: names.get(object_id, "") for object_id in sorted(seen)}
+
+
+def make_detection_batches(
+    objects: Sequence[ObjectModel], backgrounds: Path | None, drawing: DetectionDrawingConfig
+) -> DetectionBatchMaker:
+    """Return what draws whole batches of objects where they are trained on.
+
+    Raises:
+        DataError: there is no folder of backgrounds, or none in it.
+    """
+    device, scenery = training_device(), Backgrounds(backgrounds)
+    LOG.info(
+        "samples are drawn on %s, backgrounds: %s",
+        device,
+        f"{len(scenery.photos)} photographs" if scenery.photos else "generated textures only",
+    )
+    return DetectionBatchMaker(objects, scenery, drawing, device)
 
 
 def make_unseen(root: Path, split: str, object_ids: Sequence[int], image_size: int) -> DetectionSet:

@@ -22,6 +22,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import distributed, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from heatpose.data.batch_detection import DetectionBatchMaker
 from heatpose.data.batch_samples import BatchMaker, BatchStream
 from heatpose.data.detection_samples import DetectionSet, DetectionStream
 from heatpose.data.samples import SampleSource, SampleStream
@@ -32,6 +33,7 @@ from heatpose.model.network import KeypointNet, NetworkConfig
 from heatpose.model.yolov10 import YoloConfig, YoloV10
 from heatpose.objects.catalogue import ObjectModel, object_to_record
 from heatpose.objects.mesh import write_mesh
+from heatpose.train.ahead import BatchesAhead
 from heatpose.train.callbacks import EpochEnd, ProgressBar
 from heatpose.train.config import DetectorConfig, RunConfig, TrainConfig
 from heatpose.train.detector import DetectorTraining
@@ -125,7 +127,7 @@ def train_keypoints(
 
 def train_detector(
     run: Path,
-    samples: DetectionSet,
+    samples: DetectionSet | DetectionBatchMaker,
     network: YoloV10,
     config: DetectorConfig,
     *,
@@ -142,7 +144,7 @@ def train_detector(
         config: everything else.
         names: of objects, for those that have one.
         unseen: draws what the network is tried on after each epoch; without it these are other
-            samples of the same frames.
+            samples of the same frames or objects.
         resume: go on from ``last.ckpt`` of the run folder.
 
     Raises:
@@ -154,11 +156,23 @@ def train_detector(
     objects = [{"id": i, "name": (names or {}).get(i, "")} for i in samples.object_ids]
     _write_json(run / "objects.json", {"format": OBJECTS_FORMAT, "objects": objects})
     module = DetectorTraining(network, samples.object_ids, config)
-    stream = DetectionStream(samples, config.steps * config.batch_size, config.seed)
-    datasets = sorted({f"{f.dataset.root.name}/{f.dataset.split}" for f in samples.frames})
+    frames = [] if isinstance(samples, DetectionBatchMaker) else samples.frames
+    datasets = sorted({f"{f.dataset.root.name}/{f.dataset.split}" for f in frames})
     notes = {**_notes(), "datasets": datasets}
-    others = DetectionStream(unseen or samples, UNSEEN, config.seed + 1)
-    _fit(run, module, stream, EpochEnd(run, others, config.batch_size, notes), resume)
+    stream = _detector_stream(samples, config, config.steps * config.batch_size, config.seed)
+    others = _detector_stream(unseen or samples, config, UNSEEN, config.seed + 1)
+    at_once = None if isinstance(others, BatchStream) else config.batch_size
+    _fit(run, module, stream, EpochEnd(run, others, at_once, notes), resume)
+
+
+def _detector_stream(
+    samples: DetectionSet | DetectionBatchMaker, config: DetectorConfig, length: int, seed: int
+) -> Dataset[Batch]:
+    """Return so many samples one by one, or about as many in batches."""
+    if not isinstance(samples, DetectionBatchMaker):
+        return DetectionStream(samples, length, seed)
+    batch_size = config.batch_size // config.devices
+    return BatchStream(samples, batch_size, -(-length // batch_size), seed)
 
 
 def check_folder(run: Path, network: nn.Module, resume: bool) -> None:
@@ -246,10 +260,9 @@ def _fit(
     )
 
 
-def _loader(stream: Dataset[Batch], config: RunConfig) -> DataLoader[Batch]:
+def _loader(stream: Dataset[Batch], config: RunConfig) -> DataLoader[Batch] | BatchesAhead:
     if isinstance(stream, BatchStream):  # whole batches, on the device already
-        numbers = EpochNumbers(config.steps_per_epoch * config.devices)
-        return DataLoader(stream, batch_size=None, sampler=numbers)
+        return BatchesAhead(stream, EpochNumbers(config.steps_per_epoch * config.devices))
     return DataLoader(
         stream,
         batch_size=config.batch_size // config.devices,
