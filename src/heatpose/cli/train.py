@@ -101,6 +101,12 @@ def keypoints(
         Literal["none", "early", "late", "cross", "only"],
         typer.Option(help="How the network takes depth beside colours, or depth only."),
     ] = "none",
+    on_device: Annotated[
+        bool,
+        typer.Option(
+            "--on-device", help="Draw samples in batches where they are trained on: for GPUs."
+        ),
+    ] = False,
     epoch_samples: Annotated[int, typer.Option(help="Samples between two checkpoints.")] = 8192,
     workers: Annotated[int, typer.Option(help="Processes that make samples.")] = 2,
     devices: Annotated[
@@ -124,10 +130,12 @@ def keypoints(
     from heatpose.train.config import TrainConfig
     from heatpose.train.loop import train_keypoints
     from heatpose.train.losses import LossConfig
-    from heatpose.train.start import find_objects, make_maker, make_network
+    from heatpose.train.start import find_objects, make_batches, make_maker, make_network
 
     if frozen and depth == "only":
         raise OptionError("--frozen keeps a pretrained stem, which --depth only does not have")
+    if on_device and (scenes or depth != "none"):
+        raise OptionError("--on-device draws colours from CAD models: no --scenes, no --depth")
     fusion: Fusion = "depth" if depth == "only" else depth
     # A network of depth alone learns nothing from crops without any.
     measured = DepthConfig(missing=0.0) if depth == "only" else DepthConfig()
@@ -172,5 +180,6 @@ def keypoints(
     if not (resume or init or backbone):
         typer.echo("weights from scratch: a pretrained trunk (--backbone) trains much faster")
     network = make_network(network_config, seed, backbone, init, models)
-    train_keypoints(out, maker, network, config, resume)
+    batches = make_batches(maker, backgrounds, config.sample) if on_device else None
+    train_keypoints(out, maker, network, config, resume, batches=batches)
     typer.echo(f"trained network in {out}; next: heatpose export {out} --out NAME.heatpose")
