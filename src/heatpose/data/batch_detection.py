@@ -47,7 +47,7 @@ class DetectionDrawingConfig:
     """How pictures are drawn. What happens by chance is given as a share of pictures."""
 
     image_size: int = 640  # side of a picture, px
-    size: tuple[float, float] = (0.04, 0.45)  # of objects, over the side of the picture
+    size: tuple[float, float] = (0.05, 0.45)  # of objects, over the side of the picture
     focal: tuple[float, float] = (0.7, 1.4)  # focal length over the side of the picture
     tables: float = 0.7  # all stands on one table; else objects float
     on_tables: tuple[int, int] = (3, 12)  # how many, least and most
