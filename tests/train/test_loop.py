@@ -1,4 +1,5 @@
 import json
+import threading
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from heatpose.data.batch_samples import BatchMaker, BatchStream, DrawingConfig
 from heatpose.data.depth_samples import DepthConfig
 from heatpose.data.images import read_image
 from heatpose.data.samples import SampleMaker
@@ -13,7 +15,7 @@ from heatpose.errors import CheckpointError, DataError, LabelError
 from heatpose.model.network import NetworkConfig
 from heatpose.model.weights import load_network
 from heatpose.objects.catalogue import object_from_record
-from heatpose.train import loop, training
+from heatpose.train import ahead, loop, training
 from heatpose.train.callbacks import ProgressBar
 from heatpose.train.config import TrainConfig
 from heatpose.train.loop import EpochNumbers, train_keypoints
@@ -120,6 +122,35 @@ def test_a_run_that_goes_on_ends_as_one_that_was_not_interrupted(tmp_path, maker
     for name, value in first.state_dict().items():
         assert torch.allclose(value.float(), second.state_dict()[name].float(), atol=1e-5), name
     assert [line["epoch"] for line in lines(parts)] == [1, 2]
+
+
+class NotedBatches(BatchMaker):
+    """Notes what each batch is drawn with."""
+
+    def __init__(self, maker):
+        drawing, device = DrawingConfig(points=2_000), torch.device("cpu")
+        super().__init__(maker.objects, maker.backgrounds, maker.config, drawing, device)
+        self.seeds = []
+
+    def __call__(self, generator, b):
+        self.seeds.append(generator.initial_seed())
+        return super().__call__(generator, b)
+
+
+def test_batches_drawn_on_the_device_never_come_twice_in_a_run_that_goes_on_either(
+    tmp_path, maker, monkeypatch
+):
+    monkeypatch.setattr(loop, "check_labels", lambda maker, seed: 0.0)
+    batches, run = NotedBatches(maker), tmp_path / "run"
+    list(BatchStream(batches, 1, 6, seed=3))
+    expected = batches.seeds
+    for samples, resume, numbers in [(16, False, slice(0, 2)), (48, True, slice(2, 6))]:
+        batches.seeds = []
+        chosen, network = config(maker, samples=samples, seed=3), make_network(NETWORK, 0)
+        train_keypoints(run, maker, network, chosen, resume, batches=batches)
+        assert sorted(batches.seeds) == sorted(expected[numbers])
+    assert not [t for t in threading.enumerate() if t.name.startswith(ahead.NAME)]
+    assert [line["samples"] for line in lines(run)] == [16, 32, 48]
 
 
 def test_a_run_is_not_lost_by_starting_another_in_its_folder(tmp_path, maker):

@@ -1,9 +1,9 @@
 """Batches that are drawn while the ones before are trained on."""
 
-import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
 
 import torch
 from torch.utils.data import Sampler
@@ -12,6 +12,7 @@ from heatpose.data.batch_samples import BatchStream
 from heatpose.train.training import Batch
 
 THREADS = 2  # that draw: to tell a GPU what to do takes a processor as long as doing it takes
+NAME = "batches ahead"  # of these threads
 
 
 class BatchesAhead:
@@ -25,7 +26,11 @@ class BatchesAhead:
         """Take what draws, and the numbers of an epoch; the trainer tells these the epoch."""
         self.stream = stream
         self.sampler = sampler
-        self._own = threading.local()
+        # The same in all epochs: memory that was used in a queue is used again in that one only.
+        self._queues: SimpleQueue[torch.cuda.Stream] = SimpleQueue()
+        if stream.maker.device.type == "cuda":
+            for _ in range(THREADS):
+                self._queues.put(torch.cuda.Stream(stream.maker.device))  # type: ignore[no-untyped-call]
 
     def __len__(self) -> int:
         return len(self.sampler)  # type: ignore[arg-type]
@@ -34,29 +39,28 @@ class BatchesAhead:
         device = self.stream.maker.device
         if device.type == "cuda":
             torch.cuda.synchronize(device)  # what all batches share is there
-        numbers = iter(self.sampler)
-        with ThreadPoolExecutor(THREADS) as pool:
-            coming: deque[Future[tuple[Batch, torch.cuda.Event | None]]] = deque()
-            try:
-                for number in numbers:
-                    coming.append(pool.submit(self._draw, number))
-                    if len(coming) > THREADS:
-                        yield _received(coming.popleft(), device)
-                while coming:
+        pool = ThreadPoolExecutor(THREADS, thread_name_prefix=NAME)
+        coming: deque[Future[tuple[Batch, torch.cuda.Event | None]]] = deque()
+        try:
+            for number in self.sampler:
+                coming.append(pool.submit(self._draw, number))
+                if len(coming) > THREADS:
                     yield _received(coming.popleft(), device)
-            finally:
-                for one in coming:
-                    one.cancel()
+            while coming:
+                yield _received(coming.popleft(), device)
+        finally:  # also where no more are asked for
+            pool.shutdown(cancel_futures=True)
 
     def _draw(self, number: int) -> tuple[Batch, "torch.cuda.Event | None"]:
-        """Draw a batch in this thread's queue, and say when it will be there."""
-        device = self.stream.maker.device
-        if device.type != "cuda":
+        """Draw a batch in a queue that no other thread uses now, and say when it will be there."""
+        if self.stream.maker.device.type != "cuda":
             return self.stream[number], None
-        if not hasattr(self._own, "queue"):
-            self._own.queue = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        with torch.cuda.stream(self._own.queue):
-            return self.stream[number], self._own.queue.record_event()
+        queue = self._queues.get()
+        try:
+            with torch.cuda.stream(queue):
+                return self.stream[number], queue.record_event()
+        finally:
+            self._queues.put(queue)
 
 
 def _received(
