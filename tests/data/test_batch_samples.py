@@ -198,6 +198,12 @@ def test_objects_cast_shadows_on_tables(objects):
     assert (darker > 0.02).float().mean() > 0.7
 
 
+def test_few_points_are_enough_for_shadows(objects):
+    # Fewer than shadows would take at most.
+    maker = maker_of(objects, drawing=DrawingConfig(tables=1.0, points=500))
+    assert maker(generator(), 4)["crop"].shape == (4, 64, 64, 3)
+
+
 def test_lights_have_unit_directions_and_come_from_above_tables(objects):
     layout = standing(objects, b=500)
     lights = random_lights(generator(7), layout)

@@ -320,12 +320,13 @@ def _shadow(
     slope = (layout.up * towards).sum(dim=1)  # light from below, or along the table, casts none
     poses = layout.camera_from_object
     points = strewn.positions[:, :SHADOW_POINTS][layout.object_index.clamp_min(0)]
+    of_each = points.shape[2]
     points = (points @ poses[..., :3, :3].mT + poses[..., None, :3, 3]).flatten(1, 2)  # (b, p, 3)
     height = (points @ layout.up[..., None])[..., 0] - layout.table[:, None]
     fallen = points - towards[:, None] * (height / slope.clamp_min(0.2)[:, None])[..., None]
     x, y, z = (fallen @ camera_matrix.mT).unbind(dim=-1)
     x, y = (x / z).nan_to_num(-1).round(), (y / z).nan_to_num(-1).round()
-    there = (layout.object_index >= 0).repeat_interleave(SHADOW_POINTS, dim=1)
+    there = (layout.object_index >= 0).repeat_interleave(of_each, dim=1)
     inside = there & (slope > 0.2)[:, None] & (z > 0) & (height > 0)
     inside &= (x >= 0) & (x < size) & (y >= 0) & (y < size)
     picture = torch.arange(b, device=towards.device)[:, None]
