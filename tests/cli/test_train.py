@@ -34,11 +34,21 @@ def test_train_keypoints_makes_a_run_and_says_what_comes_next(tmp_path, models):
     assert (run / "network.safetensors").exists()
 
 
+def test_samples_can_be_drawn_on_the_device(tmp_path, models):
+    run = tmp_path / "run"
+    command = ["train", "keypoints", "--objects", str(models), "--out", str(run), "--on-device"]
+    result = CliRunner().invoke(app, [*command, *FEW, "--samples", "16", *SMALL])
+    assert result.exit_code == 0, result.output
+    assert "samples are drawn on " in result.output
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert [line["samples"] for line in lines] == [8, 16]
+
+
 def test_weights_of_the_pose_are_recorded(tmp_path, models, monkeypatch):
     seen = []
     monkeypatch.setattr(
         "heatpose.train.loop.train_keypoints",
-        lambda run, maker, network, config, resume: seen.append(config.loss),
+        lambda run, maker, network, config, *rest, **more: seen.append(config.loss),
     )
     out = ["--objects", str(models), "--out", str(tmp_path / "run"), *SMALL]
     weights = ["--pose-weight", "0.5", "--monte-carlo-weight", "0.02"]
@@ -68,7 +78,9 @@ def test_the_network_may_look_at_depth(tmp_path, models, monkeypatch, option, fu
     seen = []
     monkeypatch.setattr(
         "heatpose.train.loop.train_keypoints",
-        lambda run, maker, network, config, resume: seen.append((network.config, config.sample)),
+        lambda run, maker, network, config, *rest, **more: seen.append(
+            (network.config, config.sample)
+        ),
     )
     out = ["--objects", str(models), "--out", str(tmp_path / "run"), "--depth", option]
     result = CliRunner().invoke(app, ["train", "keypoints", *out, *SMALL])
@@ -81,7 +93,8 @@ def test_the_network_may_look_at_depth(tmp_path, models, monkeypatch, option, fu
 def test_samples_can_be_cut_from_scenes(tmp_path, small_bop, monkeypatch):
     makers = []
     monkeypatch.setattr(
-        "heatpose.train.loop.train_keypoints", lambda run, maker, *others: makers.append(maker)
+        "heatpose.train.loop.train_keypoints",
+        lambda run, maker, *others, **more: makers.append(maker),
     )
     scenes = small_bop()
     models = ["--objects", str(scenes / "models_eval"), "--out", str(tmp_path / "run")]
@@ -104,6 +117,8 @@ def test_samples_can_be_cut_from_scenes(tmp_path, small_bop, monkeypatch):
         (["--n-keypoints", "0"], "0"),
         (["--objects", "part.stl"], "models is a folder"),
         (["--frozen", "--depth", "only"], "--depth only does not have"),
+        (["--on-device", "--depth", "late"], "--on-device draws colours from CAD models: no"),
+        (["--on-device", "--scenes", "some"], "--on-device draws colours from CAD models: no"),
         (["--upright", "2"], "upright is a share in [0, 1], got 2.0"),
     ],
 )

@@ -16,7 +16,13 @@ from heatpose.objects.catalogue import object_to_record
 from heatpose.objects.mesh import write_mesh
 from heatpose.runtime.bundle import Bundle, write_bundle
 from heatpose.runtime.bundle_record import CropSettings, Provenance
-from heatpose.train.start import make_maker, make_network, open_trained
+from heatpose.train.start import (
+    make_batches,
+    make_maker,
+    make_network,
+    open_trained,
+    training_device,
+)
 
 CONFIG = NetworkConfig(n_objects=2, n_keypoints=8, decoder_channels=16, crop_size=64)
 
@@ -190,3 +196,31 @@ def test_samples_come_from_scenes_where_there_are_some(small_bop, objects, share
 
 def test_without_scenes_samples_are_rendered(objects):
     assert isinstance(make_maker(objects, None, SampleConfig(crop_size=64)), SampleMaker)
+
+
+def test_batches_are_of_the_objects_of_the_maker_and_drawn_where_training_is(objects, caplog):
+    config = SampleConfig(crop_size=64)
+    maker = make_maker(objects, None, config)
+    with caplog.at_level("INFO"):
+        batches = make_batches(maker, None, config)
+    assert batches.config == config and batches.device == training_device()
+    assert f"samples are drawn on {training_device()}" in caplog.text
+    assert batches.shapes.diameters.tolist() == pytest.approx([o.diameter for o in objects])
+
+
+@pytest.mark.parametrize(
+    ("gpus", "process", "device"),
+    [
+        (False, None, "cpu"),
+        (False, "1", "cpu"),
+        (True, None, "cuda:0"),
+        (True, "0", "cuda:0"),
+        (True, "3", "cuda:3"),
+    ],
+)
+def test_each_process_draws_on_the_gpu_that_it_trains_on(monkeypatch, gpus, process, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    if process is not None:
+        monkeypatch.setenv("LOCAL_RANK", process)
+    assert training_device() == torch.device(device)
