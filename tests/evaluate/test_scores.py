@@ -77,7 +77,9 @@ def test_symmetric_objects_are_judged_by_how_they_look(dataset, truth):
     # A corner of the cube of 80 mm lies 40 * sqrt(2) mm from the axis: half a turn moves it by
     # 113.1 mm, beyond the 100 mm of the curve.
     assert fair == dict.fromkeys(KEYS, 1.0) | {"add_auc": 0.0}
-    assert evaluation.mean(1)["add_s_0.1d"] == evaluation.mean(1)["deg5_cm5"] == 0
+    lopsided = evaluation.mean(1)
+    assert lopsided["add_s_0.1d"] == lopsided["deg5_cm5"] == 0
+    assert lopsided["adi_auc"] > lopsided["add_auc"]
 
 
 def test_scores_of_a_known_shift_by_hand(dataset, truth):
@@ -87,6 +89,8 @@ def test_scores_of_a_known_shift_by_hand(dataset, truth):
     assert (scores["add_s_0.1d"], scores["add_s_0.05d"], scores["add_s_0.02d"]) == (1, 0, 0)
     assert scores["ar_mssd"] == pytest.approx(0.9)
     assert scores["add_s_auc"] == scores["add_auc"] == pytest.approx(0.9)
+    # Of every point of the box 10 mm are the way to the nearest one too.
+    assert scores["adi_auc"] == pytest.approx(0.9)
     assert scores["deg5_cm5"] == 1
     assert evaluate_results(dataset, [shifted(r, 0, 0, 51) for r in truth]).mean(1)["deg5_cm5"] == 0
 

@@ -18,6 +18,7 @@ HEADERS = {
     "add_s_0.02d": "ADD(-S)\n0.02d",
     "add_s_auc": "ADD(-S)\nAUC",
     "add_auc": "ADD\nAUC",
+    "adi_auc": "ADD-S\nAUC",
     "proj_5px": "proj\n5 px",
     "deg5_cm5": "5 deg\n5 cm",
 }

@@ -15,6 +15,7 @@ add_s_auc          area under the curve of recall over the limit of ADD(-S), 0 t
                    100 mm. It is the exact area; YCB-Video's VOC-like sum is larger by up to
                    1 / targets
 add_auc            likewise for ADD of every object
+adi_auc            likewise for ADD-S of every object, as YCB-Video's authors have it
 proj_5px           mean distance of projected points < 5 px, under the best symmetry
 deg5_cm5           turned less than 5 degrees and moved less than 5 cm, under one symmetry
 =================  ==============================================================================
@@ -49,6 +50,7 @@ KEYS = (
     "add_s_0.02d",
     "add_s_auc",
     "add_auc",
+    "adi_auc",
     "proj_5px",
     "deg5_cm5",
 )
@@ -216,7 +218,8 @@ def pose_scores(
         return np.array(rows).reshape(len(estimates), len(truths))
 
     plain = errors(lambda e, t: add(e, t, points))
-    fair = errors(lambda e, t: add_s(e, t, points)) if reference.is_symmetric else plain
+    nearest = errors(lambda e, t: add_s(e, t, points))
+    fair = nearest if reference.is_symmetric else plain
     diameter = reference.diameter
     spatial = errors(lambda e, t: mssd(e, t, points, symmetries))
     projected = errors(lambda e, t: mspd(e, t, points, symmetries, camera))
@@ -229,6 +232,7 @@ def pose_scores(
         "add_s_0.02d": recall(fair, [0.02 * diameter]),
         "add_s_auc": _area_under_recall(fair),
         "add_auc": _area_under_recall(plain),
+        "adi_auc": _area_under_recall(nearest),
         "proj_5px": recall(on_image, [5.0]),
         "deg5_cm5": recall(errors(lambda e, t: _deg5_cm5(e, t, symmetries)), [1.0]),
     }
