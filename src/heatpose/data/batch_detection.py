@@ -20,10 +20,11 @@ from heatpose.data.batch_layouts import (
     Layout,
     Shapes,
     make_transforms,
+    projected_boxes,
     random_rotations,
     turns_about_z,
     upright_rotations,
-    warped,
+    window,
 )
 from heatpose.data.batch_samples import boxes_of_masks
 from heatpose.data.batch_scenery import BatchScenery, paint
@@ -181,13 +182,11 @@ class DetectionBatchMaker:
         index, poses = scenes.layout.object_index, scenes.layout.camera_from_object
         b, m = index.shape
         corners = self.shapes.corners[index.clamp_min(0)]
-        seen = corners @ poses[..., :3, :3].mT + poses[..., None, :3, 3]
-        pixels = seen @ scenes.camera_matrix[:, None].mT
-        pixels = (pixels[..., :2] / pixels[..., 2:].clamp_min(1)).flatten(0, 1)  # (b m, 8, 2)
-        low, high = pixels.amin(dim=1) - 1, pixels.amax(dim=1) + 1
+        low, high = projected_boxes(corners, poses, scenes.camera_matrix[:, None])
+        low, high = low.flatten(0, 1) - 1, high.flatten(0, 1) + 1  # (b m, 2)
         scale = COARSE / (high - low).amax(dim=1)
         matrix = scenes.camera_matrix.repeat_interleave(m, dim=0)
-        windows = warped(matrix, scale, -scale[:, None] * low - 0.5)
+        windows = window(matrix, low, scale)
         whole = covered(self.strewn, index.flatten(), poses.flatten(0, 1), windows, COARSE)
         return (whole.sum(dim=(1, 2)) / scale**2).view(b, m)
 

@@ -141,6 +141,33 @@ def warped(camera_matrix: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     return warp @ camera_matrix
 
 
+def window(camera_matrix: Tensor, corner: Tensor, scale: Tensor) -> Tensor:
+    """Return K, (b, 3, 3), of what is right of and below a corner, enlarged.
+
+    Args:
+        camera_matrix: (b, 3, 3) or (3, 3), px.
+        corner: upper left edge of the window's first pixel, (b, 2), px.
+        scale: (b,).
+    """
+    return warped(camera_matrix, scale, -scale[:, None] * corner - 0.5)
+
+
+def projected_boxes(
+    corners: Tensor, camera_from_object: Tensor, camera_matrix: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return where boxes around objects are in pictures: least and largest x and y, (..., 2), px.
+
+    Args:
+        corners: (..., 8, 3), mm, see `Shapes`.
+        camera_from_object: (..., 4, 4), mm.
+        camera_matrix: (..., 3, 3), px.
+    """
+    rotation, translation = camera_from_object[..., :3, :3], camera_from_object[..., None, :3, 3]
+    pixels = (corners @ rotation.mT + translation) @ camera_matrix.mT
+    pixels = pixels[..., :2] / pixels[..., 2:].clamp_min(1)  # 1 mm
+    return pixels.amin(dim=-2), pixels.amax(dim=-2)
+
+
 def _other(
     generator: torch.Generator,
     shapes: Shapes,

@@ -19,7 +19,13 @@ from torch.utils.data import Dataset
 
 from heatpose.data.backgrounds import Backgrounds
 from heatpose.data.batch_augment import chance, cut_out, degrade, uniform
-from heatpose.data.batch_layouts import Layout, Shapes, random_layout, warped
+from heatpose.data.batch_layouts import (
+    Layout,
+    Shapes,
+    projected_boxes,
+    random_layout,
+    window,
+)
 from heatpose.data.batch_scenery import BatchScenery, grid_of, paint
 from heatpose.data.samples import ROOM, SampleConfig
 from heatpose.objects.catalogue import ObjectModel
@@ -63,6 +69,7 @@ class BatchMaker:
             raise ValueError("samples drawn on a device are not stretched and have no depth")
         renderer = renderer or Renderer({o.object_id: o.mesh for o in objects})
         self.config, self.drawing, self.device = config, drawing, device
+        self.camera_matrix = torch.from_numpy(config.views.camera.matrix).float().to(device)
         self.shapes = Shapes.of(objects, device)
         self.strewn = strew(renderer, [o.object_id for o in objects], drawing.points, device)
         self.scenery = BatchScenery(backgrounds, device)
@@ -105,7 +112,7 @@ class BatchMaker:
     def _visible_fraction(self, layout: Layout) -> Tensor:
         """Return the share of each first object's silhouette that others leave uncovered, (b,)."""
         low, side = self._patches(layout)
-        matrix = self._patch_matrix(low, scale=COARSE / side)
+        matrix = window(self.camera_matrix, low, COARSE / side)
         index, poses = layout.object_index, layout.camera_from_object
         own = covered(self.strewn, index[:, 0], poses[:, 0], matrix, COARSE)
         seen = draw(self.strewn, index, poses, matrix, COARSE).instance == 0
@@ -117,23 +124,10 @@ class BatchMaker:
         Returns:
             The upper left corner of each, (b, 2), and its side, (b,), whole.
         """
-        pose = layout.camera_from_object[:, 0]
         corners = self.shapes.corners[layout.object_index[:, 0]]
-        seen = corners @ pose[:, :3, :3].mT + pose[:, None, :3, 3]
-        pixels = seen @ self._camera_matrix(pose.device).mT
-        pixels = pixels[..., :2] / pixels[..., 2:].clamp_min(1)
-        low, high = pixels.amin(dim=1), pixels.amax(dim=1)
+        low, high = projected_boxes(corners, layout.camera_from_object[:, 0], self.camera_matrix)
         side = (ROOM * self.config.margin * (high - low).amax(dim=1)).ceil()
         return (low + high - side[:, None]) / 2, side
-
-    def _camera_matrix(self, device: torch.device) -> Tensor:
-        return torch.from_numpy(self.config.views.camera.matrix).float().to(device)
-
-    def _patch_matrix(self, low: Tensor, scale: Tensor | float) -> Tensor:
-        """Return the cameras (b, 3, 3) of patches with upper left corners (b, 2), enlarged."""
-        scale = torch.as_tensor(scale, device=low.device).expand(len(low))
-        # Pixel p of the image moves to scale (p - low) - 1 / 2: low is the edge of the first one.
-        return warped(self._camera_matrix(low.device), scale, -scale[:, None] * low - 0.5)
 
     def _samples(
         self, generator: Generator, layout: Layout, low: Tensor, side: int
@@ -141,7 +135,7 @@ class BatchMaker:
         """Draw samples from patches of one size."""
         config, b = self.config, len(low)
         scale = 2 if side < SMOOTH_BELOW else 1
-        fine = self._patch_matrix(low, scale)
+        fine = window(self.camera_matrix, low, torch.full_like(low[:, 0], scale))
         splats = draw(
             self.strewn, layout.object_index, layout.camera_from_object, fine, scale * side
         )
@@ -158,11 +152,11 @@ class BatchMaker:
         crop = _cut(picture, left_top, crop_side, config.crop_size)
         pieces = self.scenery.draw(generator, b, config.crop_size)
         crop, _ = cut_out(generator, crop, pieces, config.cut_outs)
-        patch = self._patch_matrix(low, 1.0)
+        patch = window(self.camera_matrix, low, torch.ones_like(zoom))
         return {
             "crop": (crop * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous(),
             "object_index": layout.object_index[:, 0],
-            "camera_matrix": warped(patch, zoom, -0.5 - zoom[:, None] * left_top),
+            "camera_matrix": window(patch, left_top, zoom),
             "camera_from_object": layout.camera_from_object[:, 0],
         }
 
