@@ -1,20 +1,42 @@
-"""BOP data sets of a few small frames, drawn so that pixels say what they show."""
+"""Two objects, and BOP data sets of a few small frames, drawn so that pixels say what they show."""
 
+import cv2
 import numpy as np
 import pytest
 
 from heatpose.data import bop
+from heatpose.data.backgrounds import Backgrounds
 from heatpose.data.images import write_image
 from heatpose.geometry.boxes import box_of_mask
 from heatpose.geometry.camera import Camera
 from heatpose.geometry.rotations import random_rotation
 from heatpose.geometry.transforms import make_transform
+from heatpose.objects.catalogue import ObjectModel
 from heatpose.render.raycast import Renderer
 
 # Pixels that are not square: turning the picture as if they were would be found out.
 CAMERA = Camera(fx=300.0, fy=330.0, cx=85.3, cy=57.2, width=160, height=120)
 PURE = {1: [220, 0, 0], 2: [0, 220, 0], 9: [0, 0, 220]}  # colour of each object, RGB
 PLACES = ([-95.0, -10, 600], [15.0, 25, 640], [75.0, -40, 700])  # mm; all at least partly inside
+
+
+@pytest.fixture
+def objects(brick_mesh, cube_mesh):
+    """A brick and a cube, with their corners as keypoints."""
+    identity = np.eye(4)[None]
+    return [
+        ObjectModel(3, "brick", brick_mesh, brick_mesh.vertices, identity, 161.6),
+        ObjectModel(7, "cube", cube_mesh, cube_mesh.vertices, identity, 138.6),
+    ]
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Two photographs of noise."""
+    rng = np.random.default_rng(0)
+    for i, shape in enumerate([(60, 80, 3), (90, 70, 3)]):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), rng.integers(0, 256, shape, np.uint8))
+    return Backgrounds(tmp_path)
 
 
 @pytest.fixture

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,18 +12,12 @@ from heatpose.data.batch_layouts import (
     upright_rotations,
 )
 from heatpose.data.views import ViewConfig
-from heatpose.objects.catalogue import ObjectModel
 
 CONFIG = ViewConfig(upright=0.5, hidden=0.6)
 
 
 @pytest.fixture
-def shapes(brick_mesh, cube_mesh):
-    identity = np.eye(4)[None]
-    objects = [
-        ObjectModel(3, "brick", brick_mesh, brick_mesh.vertices, identity, 161.6),
-        ObjectModel(7, "cube", cube_mesh, cube_mesh.vertices, identity, 138.6),
-    ]
+def shapes(objects):
     return Shapes.of(objects, torch.device("cpu"))
 
 
@@ -97,6 +93,41 @@ def test_others_are_other_objects_and_one_is_in_front_as_often_as_asked_for(shap
     assert front.all()
     beside = (others[:, 1:] >= 0).float().sum(dim=1).mean()
     assert beside == pytest.approx(CONFIG.n_others / 2, abs=0.1)
+
+
+def test_one_in_front_hides_a_part(shapes):
+    layout = random_layout(generator(5), shapes, CONFIG, 1000, table_share=0.0)
+    place, other = (layout.camera_from_object[:, slot, :3, 3] for slot in (0, 1))
+    radius, others_radius = (
+        shapes.diameters[layout.object_index[:, slot].clamp_min(0)] / 2 for slot in (0, 1)
+    )
+    nearer = other[:, 2] / place[:, 2]
+    aside = (other - nearer[:, None] * place).norm(dim=1)  # of the line of sight
+    # Spheres around both would touch in the picture at 1.
+    share = (aside / (nearer * radius + others_radius))[layout.object_index[:, 1] >= 0]
+    assert share.min() > 0.149 and share.max() < 0.801
+    assert share.mean() == pytest.approx((0.15 + 0.8) / 2, abs=0.03)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_as_many_stand_upright_as_asked_for(shapes, share):
+    config = replace(CONFIG, upright=share)
+    layout = random_layout(generator(6), shapes, config, 1500, table_share=0.0)
+    for slot in range(3):
+        # Upright: z looks at the camera, or hardly away; of any direction 45 % look away more.
+        away = layout.camera_from_object[:, slot, 2, 2] > 0.11
+        assert away.float().mean() == pytest.approx(0.445 * (1 - share), abs=0.04 * (share < 1))
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_nothing_stands_close_to_the_camera(shapes, share):
+    close = ViewConfig(smallest=300, largest=470, hidden=1.0)  # px
+    layout = random_layout(generator(7), shapes, close, 2000, table_share=share)
+    depth = layout.camera_from_object[:, :, 2, 3]
+    there = layout.object_index >= 0
+    assert (there[:, 1:]).float().mean() > 0.3
+    nearer = (depth / depth[:, :1])[there]
+    assert nearer.min() > 0.399 and nearer.min() < 0.5  # some would have
 
 
 def test_one_object_has_no_others(shapes):

@@ -1,25 +1,26 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 import torch
 
+from heatpose.data import batch_samples, batch_scenery
 from heatpose.data.backgrounds import Backgrounds
-from heatpose.data.batch_layouts import Layout, warped
+from heatpose.data.batch_layouts import random_layout, warped
 from heatpose.data.batch_samples import (
     BatchMaker,
     BatchStream,
     DrawingConfig,
     boxes_of_masks,
 )
-from heatpose.data.batch_scenery import BatchScenery, generated_textures, paint, random_lights
+from heatpose.data.batch_scenery import BatchScenery, Lights
 from heatpose.data.depth_samples import DepthConfig
-from heatpose.data.samples import SampleConfig, SampleMaker, SampleStream
+from heatpose.data.samples import SampleConfig, SampleMaker, SampleStream, jittered
 from heatpose.data.views import ViewConfig
 from heatpose.geometry.boxes import box_of_mask
 from heatpose.geometry.camera import Camera
-from heatpose.objects.catalogue import ObjectModel
 from heatpose.render.raycast import Renderer
-from heatpose.render.splats import draw
 
 DEVICE = torch.device("cpu")
 VIEWS = ViewConfig(smallest=40, largest=70)
@@ -28,20 +29,36 @@ FEW = DrawingConfig(points=8_000)
 
 
 @pytest.fixture
-def objects(brick_mesh, cube_mesh):
-    identity = np.eye(4)[None]
-    return [
-        ObjectModel(3, "brick", brick_mesh, brick_mesh.vertices, identity, 161.6),
-        ObjectModel(7, "cube", cube_mesh, cube_mesh.vertices, identity, 138.6),
-    ]
+def white_on_black(monkeypatch):
+    """All light is the same from everywhere, and nothing is behind."""
+
+    def lights(generator, layout):
+        b = len(layout.up)
+        none, one = torch.zeros(b, 3, 3), torch.ones(b, 1)
+        return Lights(none + torch.tensor([0.0, 0, -1]), none, none[:, 0] + 1, 0 * one, one)
+
+    monkeypatch.setattr(batch_scenery, "random_lights", lights)
+    monkeypatch.setattr(
+        BatchScenery, "draw", lambda self, generator, b, size: torch.zeros(b, 3, size, size)
+    )
 
 
-@pytest.fixture
-def photos(tmp_path):
-    rng = np.random.default_rng(0)
-    for i, shape in enumerate([(60, 80, 3), (90, 70, 3)]):
-        cv2.imwrite(str(tmp_path / f"{i}.png"), rng.integers(0, 256, shape, np.uint8))
-    return Backgrounds(tmp_path)
+def white(model):
+    return replace(model, mesh=replace(model.mesh, colours=np.full_like(model.mesh.colours, 255)))
+
+
+def crop_camera(batch, row, size=64):
+    return Camera.from_matrix(batch["camera_matrix"][row].double().numpy(), size, size)
+
+
+def whiteness(batch):
+    """How white the pixels are, (b, h, w), from 0 to 1."""
+    return batch["crop"].double().mean(dim=3).numpy() / 255
+
+
+def centre_of_mass(weights):
+    y, x = np.mgrid[: weights.shape[0], : weights.shape[1]]
+    return np.array([(weights * x).sum(), (weights * y).sum()]) / weights.sum()
 
 
 def maker_of(objects, config=SMALL, backgrounds=None, drawing=FEW):
@@ -94,14 +111,141 @@ def test_crops_show_objects_where_their_cameras_say(objects):
     assert np.median(colours) > 0.9
 
 
-def test_enough_is_seen_of_what_is_looked_for(objects):
-    config = SampleConfig(
-        crop_size=64, views=ViewConfig(smallest=40, largest=70, hidden=1.0, min_visible=0.6)
-    )
+@pytest.mark.parametrize(("smallest", "largest"), [(40, 70), (150, 170)], ids=["far", "near"])
+def test_outlines_lie_where_rays_see_them_to_a_tenth_of_a_pixel(
+    objects, white_on_black, smallest, largest
+):
+    # Far objects are drawn at twice the resolution, near ones at that of the photograph.
+    views = ViewConfig(smallest=smallest, largest=largest, n_others=0)
+    config = SampleConfig(crop_size=64, cut_outs=0.0, degraded=False, box_cut=0.0, views=views)
+    drawing = DrawingConfig(tables=0.0, points=60_000)
+    batch = maker_of([white(objects[0])], config, drawing=drawing)(generator(1), 24)
+    renderer, errors, areas = Renderer({3: objects[0].mesh}), [], []
+    for row, drawn in enumerate(whiteness(batch)):
+        camera = crop_camera(batch, row)
+        fine = camera.warped(4.0, np.array([1.5, 1.5]), 256, 256)  # 4 x 4 rays a pixel
+        pose = batch["camera_from_object"][row].double().numpy()
+        true = renderer.render([3], [pose], fine).mask(0).reshape(64, 4, 64, 4).mean(axis=(1, 3))
+        edge = np.pad(np.zeros((60, 60)), 2, constant_values=1)
+        assert not (true * edge).any()  # all of it is in the crop
+        zoom = camera.fx / views.camera.fx
+        errors.append((centre_of_mass(drawn) - centre_of_mass(true)) / zoom)
+        areas.append(drawn.sum() / true.sum())
+    assert np.abs(np.mean(errors, axis=0)).max() < 0.1  # px of the photograph
+    assert np.abs(errors).max() < 0.5
+    assert np.mean(areas) == pytest.approx(1, abs=0.015)
+
+
+def test_crops_are_laid_around_what_is_visible(objects, white_on_black):
+    views = ViewConfig(smallest=60, largest=100, hidden=1.0)
+    config = SampleConfig(crop_size=64, box_edge=0.0, box_cut=0.0, views=views, degraded=False)
     maker = maker_of(objects, config)
+    batch, layout = maker(generator(3), 12), maker._layout(generator(3), 12)
+    renderer, errors, hidden = Renderer({o.object_id: o.mesh for o in objects}), [], 0
+    for row, pose in enumerate(batch["camera_from_object"]):
+        [same] = (layout.camera_from_object[:, 0] == pose).all(dim=(1, 2)).nonzero().flatten()
+        index = layout.object_index[same]
+        assert batch["object_index"][row] == index[0]
+        poses = layout.camera_from_object[same][index >= 0].double().numpy()
+        ids = [objects[i].object_id for i in index[index >= 0]]
+        seen = renderer.render(ids, list(poses), crop_camera(batch, row))
+        left, top, right, bottom = box_of_mask(seen.mask(0))
+        side = max(right - left, bottom - top) * config.margin
+        errors.append([(left + right) / 2 - 31.5, (top + bottom) / 2 - 31.5, side - 64])
+        hidden += seen.visible_fraction(0) < 0.9
+    assert hidden > 5
+    assert np.abs(np.median(errors, axis=0)).max() < 1 and np.abs(errors).max(axis=1).mean() < 2.5
+
+
+@pytest.mark.parametrize(("edge", "cut"), [(0.05, 0.0), (0.0, 1.0), (0.05, 0.25)])
+def test_boxes_are_as_wrong_as_those_of_samples_one_by_one(edge, cut):
+    config, count = SampleConfig(box_edge=edge, box_cut=cut, margin=1.5), 4000
+    mask = torch.zeros(1, 60, 60, dtype=torch.bool)
+    mask[:, 20:34, 10:50] = True
+    left_top, side = batch_samples._jittered_square(generator(), mask.expand(count, -1, -1), config)
+    new = torch.cat([left_top + side[:, None] / 2, side[:, None]], dim=1).double().numpy()
+    rng, box = np.random.default_rng(0), (9.5, 19.5, 49.5, 33.5)
+    boxes = np.array([jittered(rng, box, config) for _ in range(count)])
+    width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+    old = np.column_stack([middle, 1.5 * np.maximum(width, height)])
+    # Four standard errors of a difference.
+    apart = np.abs(new.mean(axis=0) - old.mean(axis=0))
+    assert (apart < 4 * old.std(axis=0) * np.sqrt(2 / count)).all()
+    np.testing.assert_allclose(new.std(axis=0), old.std(axis=0), rtol=0.06)
+    # Not the same for all edges: centre and size move together where one edge is cut.
+    np.testing.assert_allclose(np.corrcoef(new.T), np.corrcoef(old.T), atol=0.06)
+
+
+def test_the_visible_fraction_is_that_of_rays(objects):
+    maker = maker_of(objects, drawing=DrawingConfig(points=30_000))
+    views = ViewConfig(smallest=60, largest=100, hidden=1.0)
+    layout = random_layout(generator(2), maker.shapes, views, 20, table_share=0.5)
+    renderer = Renderer({o.object_id: o.mesh for o in objects})
+    expected = []
+    for index, poses in zip(layout.object_index, layout.camera_from_object, strict=True):
+        ids = [objects[i].object_id for i in index[index >= 0]]
+        there = list(poses[index >= 0].double().numpy())
+        expected.append(renderer.render(ids, there, views.camera).visible_fraction(0))
+    fractions = maker._visible_fraction(layout).numpy()
+    assert np.std(expected) > 0.1
+    np.testing.assert_allclose(fractions, expected, atol=0.06)
+
+
+def test_enough_is_seen_of_what_is_looked_for(objects):
+    views = ViewConfig(smallest=40, largest=70, hidden=1.0, min_visible=0.6)
+    maker = maker_of(objects, SampleConfig(crop_size=64, views=views))
     layout = maker._layout(generator(2), 60)
     assert (maker._visible_fraction(layout) > 0.55).all()
-    assert (layout.object_index[:, 1:] >= 0).any()
+    alone = (layout.object_index[:, 1:] < 0).all(dim=1)
+    assert alone.float().mean() < 0.3
+    # Spare layouts come first in the place of those that hide too much.
+    wanted = random_layout(generator(2), maker.shapes, views, 75, table_share=0.5)
+    enough = maker._visible_fraction(wanted) >= 0.6
+    assert alone.sum() == max(60 - int(enough.sum()), 0) and not enough[:60].all()
+
+
+def test_what_will_be_shrunk_is_blurred_as_shrinking_would(objects, monkeypatch):
+    extra = []
+
+    def noted(generator, picture, harsh, extra_blur):
+        extra.append(extra_blur)
+        return picture
+
+    monkeypatch.setattr(batch_samples, "degrade", noted)
+    views = ViewConfig(smallest=30, largest=170)
+    config = SampleConfig(crop_size=96, views=views, box_edge=0.0)
+    batch = maker_of(objects, config)(generator(4), 16)
+    zoom = batch["camera_matrix"][:, 0, 0] / views.camera.fx
+    # Pixels of 1 / zoom px instead of 1 px: the variance of a box is a twelfth of its square.
+    torch.testing.assert_close(extra[0], ((1 / zoom**2 - 1) / 12).clamp(0, 7), rtol=1e-3, atol=1e-3)
+    assert (extra[0] > 0.1).any() and (extra[0] == 0).any()
+    plain = replace(config, degraded=False)
+    assert maker_of(objects, plain)(generator(4), 2) and len(extra) == 1
+
+
+def test_pieces_cover_crops_in_the_end(objects, white_on_black):
+    views = ViewConfig(smallest=40, largest=70, n_others=0)
+    whole, covered = (
+        whiteness(
+            maker_of(
+                [white(objects[0])],
+                SampleConfig(crop_size=64, degraded=False, cut_outs=share, views=views),
+                drawing=DrawingConfig(tables=0.0, points=8_000),
+            )(generator(5), 12)
+        )
+        for share in (0.0, 1.0)
+    )
+    assert (covered <= whole).all()
+    assert ((whole - covered).sum(axis=(1, 2)) > 0).mean() > 0.5
+    assert ((covered == whole) | (covered == 0)).all()
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_tables_come_as_often_as_asked_for(objects, share):
+    maker = maker_of(objects, drawing=DrawingConfig(tables=share, points=8_000))
+    tables = maker._layout(generator(6), 60).table.isfinite().float().mean()
+    assert tables == 0 if share == 0 else tables > 0.7
 
 
 def test_samples_that_only_the_other_maker_can_draw_are_refused(objects):
@@ -128,90 +272,7 @@ def test_warping_a_camera_moves_its_pixels():
     assert np.allclose(moved[0].numpy(), expected, atol=1e-3)
 
 
-def test_backgrounds_come_from_photographs_most_of_the_time(photos):
-    grey = Backgrounds()
-    grey.photos = [np.full((50, 60, 3), 90, np.uint8)]
-    drawn = BatchScenery(grey, DEVICE).draw(generator(), 200, 16)
-    plain = (drawn - 90 / 255).abs().amax(dim=(1, 2, 3)) < 0.01
-    assert plain.float().mean() == pytest.approx(0.85, abs=0.07)
-    varied = BatchScenery(photos, DEVICE).draw(generator(), 4, 300)
-    assert varied.shape == (4, 3, 300, 300) and (varied >= 0).all() and (varied <= 1).all()
-
-
-def test_textures_are_all_different():
-    textures = generated_textures(generator(), 6, 20)
-    assert (textures >= 0).all() and (textures <= 1).all()
-    assert textures.flatten(1).std(dim=1).min() > 0.01
-    assert textures.mean(dim=(2, 3)).std(dim=0).min() > 0.05
-
-
-def standing(objects, camera_height=900.0, b=1):
-    """Layouts of one object on a table, looked at from straight above."""
-    pose = torch.eye(4).repeat(b, 1, 1, 1)
-    pose[:, :, :3, :3] = torch.diag(torch.tensor([1.0, -1, -1]))
-    pose[:, :, 2, 3] = camera_height
-    up = torch.tensor([[0.0, 0, -1]]).expand(b, 3)
-    low = float(objects[1].mesh.lower[2])
-    return Layout(
-        torch.ones(b, 1, dtype=torch.int64), pose, up, torch.full((b,), low - camera_height)
-    )
-
-
-def test_tables_lie_under_objects_and_end_somewhere(objects):
-    maker = maker_of(objects)
-    maker.scenery.sizes = []
-    b, size = 40, 80
-    layout = standing(objects, b=b)
-    matrix = torch.tensor([[40.0, 0, 39.5], [0, 40, 39.5], [0, 0, 1]]).expand(b, 3, 3)
-    splats = draw(maker.strewn, layout.object_index, layout.camera_from_object, matrix, size)
-    on_table = paint(generator(5), splats, maker.strewn, layout, matrix, maker.scenery, 0.0)
-    bare = Layout(
-        layout.object_index, layout.camera_from_object, layout.up, torch.full((b,), torch.nan)
-    )
-    without = paint(generator(5), splats, maker.strewn, bare, matrix, maker.scenery, 0.0)
-    assert on_table.isfinite().all() and without.isfinite().all()
-    background = (splats.instance < 0)[:, None].expand_as(on_table)
-    same = torch.where(background, (on_table - without).abs(), 0).amax(dim=1) < 1e-6
-    y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
-    from_middle = torch.hypot(x - 39.5, y - 39.5) * (900 + 40) / 40  # mm on the table
-    seen = splats.instance < 0
-    assert not (same & seen)[:, from_middle < 140].float().mean() > 0.02
-    assert same[:, from_middle > 830].all()
-
-
-def test_objects_cast_shadows_on_tables(objects):
-    maker = maker_of(objects)
-    maker.scenery.sizes = []
-    b, size = 60, 64
-    layout = standing(objects, b=b)
-    matrix = torch.tensor([[300.0, 0, 31.5], [0, 300, 31.5], [0, 0, 1]]).expand(b, 3, 3)
-    index = torch.full_like(layout.object_index, -1)
-    nothing = Layout(index, layout.camera_from_object, layout.up, layout.table)
-    pictures = []
-    for one in (layout, nothing):
-        splats = draw(maker.strewn, one.object_index, one.camera_from_object, matrix, size)
-        drawn = paint(generator(6), splats, maker.strewn, one, matrix, maker.scenery, 0.0)
-        pictures.append(torch.where((splats.instance < 0)[:, None], drawn, torch.nan))
-    darker = (pictures[0] < pictures[1] - 0.02).any(dim=1).float().mean(dim=(1, 2))
-    lighter = (pictures[0] > pictures[1] + 1e-4).any(dim=1).float().mean()
-    assert lighter == 0
-    assert (darker > 0.02).float().mean() > 0.7
-
-
 def test_few_points_are_enough_for_shadows(objects):
     # Fewer than shadows would take at most.
     maker = maker_of(objects, drawing=DrawingConfig(tables=1.0, points=500))
     assert maker(generator(), 4)["crop"].shape == (4, 64, 64, 3)
-
-
-def test_lights_have_unit_directions_and_come_from_above_tables(objects):
-    layout = standing(objects, b=500)
-    lights = random_lights(generator(7), layout)
-    lengths = lights.directions.norm(dim=2)
-    assert torch.allclose(lengths, torch.ones_like(lengths), atol=1e-5)
-    from_above = (lights.directions * layout.up[:, None]).sum(dim=2) > 0
-    assert from_above.float().mean() > 0.8
-    strength = lights.colours.mean(dim=2).sum(dim=1)
-    assert strength.min() > 0.15 and strength.max() < 1.3
-    on = (lights.colours.mean(dim=2) > 0).sum(dim=1)
-    assert set(on.tolist()) == {1, 2, 3}

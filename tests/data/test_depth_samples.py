@@ -15,20 +15,10 @@ from heatpose.data.samples import SampleConfig, SampleMaker, SampleStream
 from heatpose.data.views import ViewConfig
 from heatpose.geometry.camera import Camera
 from heatpose.geometry.transforms import make_transform, transform_points
-from heatpose.objects.catalogue import ObjectModel
 
 CAMERA = Camera(fx=500, fy=500, cx=59.5, cy=49.5, width=120, height=100)
 PERFECT = DepthConfig(missing=0, holes=0, strength=0)
 SMALL = SampleConfig(crop_size=64, views=ViewConfig(smallest=30, largest=110), depth=DepthConfig())
-
-
-@pytest.fixture
-def objects(brick_mesh, cube_mesh):
-    identity = np.eye(4)[None]
-    return [
-        ObjectModel(3, "brick", brick_mesh, brick_mesh.vertices, identity, 161.6),
-        ObjectModel(7, "cube", cube_mesh, cube_mesh.vertices, identity, 138.6),
-    ]
 
 
 def maker_of(objects, **changes):

@@ -7,18 +7,8 @@ from heatpose.data.backgrounds import Backgrounds
 from heatpose.data.depth_samples import DepthConfig
 from heatpose.data.samples import SampleConfig, SampleMaker, SampleStream, jittered
 from heatpose.data.views import ViewConfig, random_pose
-from heatpose.objects.catalogue import ObjectModel
 
 SMALL = SampleConfig(crop_size=64, views=ViewConfig(smallest=30, largest=70))
-
-
-@pytest.fixture
-def objects(brick_mesh, cube_mesh):
-    identity = np.eye(4)[None]
-    return [
-        ObjectModel(3, "brick", brick_mesh, brick_mesh.vertices, identity, 161.6),
-        ObjectModel(7, "cube", cube_mesh, cube_mesh.vertices, identity, 138.6),
-    ]
 
 
 @pytest.fixture
