@@ -71,7 +71,7 @@ def as_table(evaluation: Evaluation, names: Mapping[int, str]) -> Table:
     """
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("object", no_wrap=True)
-    table.add_column("targets", justify="right")
+    table.add_column("targets", justify="right", no_wrap=True)
     for key in KEYS:
         table.add_column(HEADERS[key], justify="right", no_wrap=True)
     for object_id in _objects(evaluation):

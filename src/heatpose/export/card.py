@@ -93,7 +93,8 @@ def with_detector(
     card, _, sureness = card.partition(f"\n{CALIBRATION_HEAD}\n")
     keypoint_part = card.partition(f"\n{DETECTOR_HEAD}\n")[0].rstrip("\n")
     samples = "an unknown number of" if settings.samples is None else f"{settings.samples:,}"
-    datasets = f" of {', '.join(settings.datasets)}" if settings.datasets else ""
+    # Those of no data set were drawn where it was trained.
+    source = f"of {', '.join(settings.datasets)}" if settings.datasets else "drawn from CAD models"
     return f"""{keypoint_part}
 
 {DETECTOR_HEAD}
@@ -109,7 +110,7 @@ It is a YOLOv10{settings.network.get("size", "")} for pictures whose longer side
 counts from a score of {settings.threshold:g} on. Its weights are stored as {settings.weights}.
 Beside the detector as it was trained: {agreement}.
 {_mismatch(objects, settings)}
-Trained on {samples} samples{datasets}.
+Trained on {samples} samples {source}.
 Machine: {settings.machine or "not stated"}. Configuration:
 
 ```json
