@@ -13,7 +13,7 @@ from scipy.spatial import KDTree
 from heatpose.geometry.arrays import Array, Depth, Mask
 from heatpose.geometry.camera import Camera
 from heatpose.geometry.rotations import nearest_rotation
-from heatpose.geometry.transforms import rotation_angle, transform_points
+from heatpose.geometry.transforms import invert, rotation_angle, transform_points
 
 
 def add(estimate: Array, truth: Array, points: Array) -> float:
@@ -22,13 +22,20 @@ def add(estimate: Array, truth: Array, points: Array) -> float:
     return float(np.linalg.norm(moved, axis=1).mean())
 
 
-def add_s(estimate: Array, truth: Array, points: Array) -> float:
+def add_s(estimate: Array, truth: Array, points: Array, tree: KDTree | None = None) -> float:
     """Return the mean distance of true model points to the nearest estimated one, mm [ACCV12].
 
     For objects that look the same from several sides; also called ADI.
+
+    Args:
+        estimate: camera_from_object, (4, 4).
+        truth: likewise.
+        points: of the model, (n, 3), mm.
+        tree: of these points, for those who ask often: distances are the same in the frame of the
+            estimated object, where its points stay where they are.
     """
-    nearest = KDTree(transform_points(estimate, points))
-    distances, _ = nearest.query(transform_points(truth, points))
+    estimated_from_true = invert(estimate) @ truth
+    distances, _ = (tree or KDTree(points)).query(transform_points(estimated_from_true, points))
     return float(np.mean(distances))
 
 

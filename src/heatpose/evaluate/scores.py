@@ -24,9 +24,11 @@ deg5_cm5           turned less than 5 degrees and moved less than 5 cm, under on
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 
 from heatpose.data.bop import BopDataset, GroundTruth, Result, Target
 from heatpose.data.images import read_depth
@@ -67,6 +69,11 @@ class Reference:
     mesh: Mesh
     symmetries: Array  # (m, 4, 4), the identity first
     diameter: float  # mm
+
+    @cached_property
+    def tree(self) -> KDTree:
+        """Of the vertices, for the nearest one to a place."""
+        return KDTree(self.mesh.vertices)
 
     @property
     def is_symmetric(self) -> bool:
@@ -218,7 +225,7 @@ def pose_scores(
         return np.array(rows).reshape(len(estimates), len(truths))
 
     plain = errors(lambda e, t: add(e, t, points))
-    nearest = errors(lambda e, t: add_s(e, t, points))
+    nearest = errors(lambda e, t: add_s(e, t, points, reference.tree))
     fair = nearest if reference.is_symmetric else plain
     diameter = reference.diameter
     spatial = errors(lambda e, t: mssd(e, t, points, symmetries))
