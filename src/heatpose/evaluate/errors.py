@@ -31,12 +31,12 @@ def add_s(estimate: Array, truth: Array, points: Array, tree: KDTree | None = No
         estimate: camera_from_object, (4, 4).
         truth: likewise.
         points: of the model, (n, 3), mm.
-        tree: of these points, for those who ask often: distances are the same in the frame of the
-            estimated object, where its points stay where they are.
+        tree: of these points, for those who ask often: in the frame of the estimated object they
+            stay where they are.
     """
-    estimated_from_true = invert(estimate) @ truth
-    distances, _ = (tree or KDTree(points)).query(transform_points(estimated_from_true, points))
-    return float(np.mean(distances))
+    _, nearest = (tree or KDTree(points)).query(transform_points(invert(estimate) @ truth, points))
+    apart = transform_points(estimate, points[nearest]) - transform_points(truth, points)
+    return float(np.linalg.norm(apart, axis=1).mean())
 
 
 def mssd(estimate: Array, truth: Array, points: Array, symmetries: Array) -> float:
