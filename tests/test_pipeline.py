@@ -426,3 +426,67 @@ def test_several_looks_see_the_same_from_nearer_and_farther(objects, camera, ran
 def test_there_are_one_to_three_looks(objects, looks):
     with pytest.raises(ValueError, match=f"looks must be 1 to 3, got {looks}"):
         PoseEstimator(TrueHeatmaps(objects), objects, looks=looks)
+
+
+def test_a_look_again_is_at_a_crop_around_the_whole_object_in_its_pose(
+    objects, camera, random_pose
+):
+    estimator = KnowsTheCropCameras(TrueHeatmaps(objects), objects, outline=False, again=True)
+    cut = []
+    crop = estimator.crop
+
+    def noted(observation, detections):
+        cut.append([one.box for one in detections])
+        return crop(observation, detections)
+
+    estimator.crop = noted
+    truth = estimator.predictor.poses = {o.object_id: random_pose() for o in objects}
+    whole = [detection(o, truth[o.object_id], camera) for o in objects]
+    # Boxes of what is seen of it: the right third is hidden.
+    seen = [
+        Detection(w.object_id, (left, top, right - (right - left) / 3, bottom), 0.5)
+        for w in whole
+        for left, top, right, bottom in [w.box]
+    ]
+    estimates = estimator(black(camera), seen)
+    first, second = cut
+    assert first == [one.box for one in seen]
+    np.testing.assert_allclose(second, [one.box for one in whole], atol=0.3)
+    assert {e.box for e in estimates} == {one.box for one in seen}  # the detection's, as ever
+    for estimate in estimates:
+        degrees, mm = difference(estimate.camera_from_object, truth[estimate.object_id])
+        assert degrees < 0.05 and mm < 0.3
+
+
+def test_what_a_look_again_says_counts_unless_it_says_nothing(objects, camera, random_pose):
+    class Wavers(TrueHeatmaps):
+        """Draws poses that are a little off at the first look, and of one nothing at the second."""
+
+        def __call__(self, crops, object_index):
+            true = self.poses
+            if not self.batches:
+                self.poses = {k: shifted(v, 4.0) for k, v in true.items()}
+            maps = super().__call__(crops, object_index)
+            self.poses = true
+            if len(self.batches) == 2:
+                maps[[objects[i].object_id == 3 for i in object_index]] = 1 / maps[0, 0].size
+            return maps
+
+    def shifted(pose, mm):
+        return make_transform(pose[:3, :3], pose[:3, 3] + [mm, 0, 0])
+
+    estimator = KnowsTheCropCameras(Wavers(objects), objects, outline=False, again=True)
+    truth = estimator.predictor.poses = {o.object_id: random_pose() for o in objects}
+    found = [detection(o, truth[o.object_id], camera) for o in objects]
+    estimates = {e.object_id: e.camera_from_object for e in estimator(black(camera), found)}
+    assert difference(estimates[7], truth[7])[1] < 0.3
+    assert difference(estimates[3], shifted(truth[3], 4.0))[1] < 0.3
+
+
+def test_an_object_beside_the_camera_is_looked_at_again_where_it_was_found(objects, camera):
+    estimator = KnowsTheCropCameras(TrueHeatmaps(objects), objects, outline=False, again=True)
+    near = make_transform(np.eye(3), np.array([0.0, 0, 30]))
+    estimate = type(
+        "Estimate", (), {"object_id": 7, "camera_from_object": near, "box": (1, 2, 3, 4)}
+    )
+    assert estimator._whole_box(estimate, black(camera)) == (1, 2, 3, 4)
