@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,8 @@ from heatpose.data.depth_crops import network_depths
 from heatpose.data.images import undistort, undistort_box
 from heatpose.data.looks import MOST_LOOKS, further_looks
 from heatpose.errors import UnknownObjectError
-from heatpose.geometry.arrays import Box, Image
-from heatpose.geometry.boxes import box_of_points
+from heatpose.geometry.arrays import Image
 from heatpose.geometry.camera import Camera
-from heatpose.geometry.transforms import transform_points
 from heatpose.model.heatmaps import SIGMA, Keypoints, decode, keypoints_in_crop
 from heatpose.objects.catalogue import ObjectModel
 from heatpose.render.raycast import Renderer
@@ -42,16 +40,6 @@ STAGES = ("detect", "crop", "network", "decode", "solve", "outline", "depth")
 
 # Largest reprojection error of an inlier over the side of the crop: 2.5 heatmap pixels of 64.
 MAX_ERROR = 10 / 256
-
-
-@dataclass(frozen=True, eq=False)
-class Looks:
-    """Crops of objects: the first look at each of them, then the second."""
-
-    detections: list[Detection]
-    crops: Image  # (b, s, s, 3)
-    cameras: list[Camera]  # that see the crops
-    depth: tuple[NDArray[np.float32], ...]  # (b, 2, s, s), where the network looks at it
 
 
 def _untimed(stage: str) -> AbstractContextManager[object]:
@@ -81,7 +69,6 @@ class PoseEstimator:
         inputs: Sequence[str] = ("crops",),
         detector: Detector | None = None,
         looks: int = 1,
-        again: bool = False,
         outline: bool = True,
         depth: bool = True,
         geometry: bool = True,
@@ -100,8 +87,6 @@ class PoseEstimator:
             detector: finds the objects where the caller does not say where they are.
             looks: crops of each object, nearer and farther, whose keypoints are solved together:
                 up to three, surer and slower.
-            again: look once more at each object, at a crop around the whole of it in its first
-                pose: surer where objects hide each other, and slower.
             outline: let outlines in the picture correct the poses.
             depth: look at depth, where observations have it; else it is as if they had none.
             geometry: let depth correct the poses that the network gives.
@@ -120,7 +105,6 @@ class PoseEstimator:
         if not 1 <= looks <= MOST_LOOKS:
             raise ValueError(f"looks must be 1 to {MOST_LOOKS}, got {looks}")
         self.looks = looks
-        self.again = again
         self.outline = outline
         self.depth = depth
         self.geometry = geometry
@@ -150,7 +134,6 @@ class PoseEstimator:
         threshold: float | None = None,
         detector: Detector | None = None,
         looks: int = 1,
-        again: bool = False,
         outline: bool = True,
         depth: bool = True,
         geometry: bool = True,
@@ -165,7 +148,6 @@ class PoseEstimator:
             threshold: score from which on a detection counts; by default what the bundle says.
             detector: takes the place of the bundle's.
             looks: crops of each object, nearer and farther, up to three.
-            again: look once more, at a crop around the whole object in its first pose.
             outline: let outlines in the picture correct the poses.
             depth: look at depth, where observations have it; else it is as if they had none.
             geometry: let depth correct the poses that the network gives.
@@ -183,7 +165,6 @@ class PoseEstimator:
             inputs=bundle.crop.inputs,
             detector=detector,
             looks=looks,
-            again=again,
             outline=outline,
             depth=depth,
             geometry=geometry,
@@ -217,50 +198,22 @@ class PoseEstimator:
         with self.timed("crop"):
             detections = [_undistorted(found, observation.camera) for found in detections]
             observation = undistort(observation if self.depth else replace(observation, depth=None))
-            looks = self.cut(observation, detections, self.looks)
-        found = self.look(observation, detections, looks)
-        if self.again:
-            found = self.look_again(observation, detections, found)
-        estimates = [one for one in found if one is not None]
-        if self.geometry and observation.depth is not None:
-            with self.timed("depth"):
-                estimates = self.fit_depth(estimates, observation)
-        estimates.sort(key=lambda e: e.score, reverse=True)
-        return with_visibility(estimates, self.objects, self.renderer)
-
-    def cut(self, observation: Observation, detections: Sequence[Detection], n_looks: int) -> Looks:
-        """Cut out all looks at what was detected, px of the undistorted image."""
-        at = [*detections, *further_looks(detections, n_looks)]
-        crops, cameras = self.crop(observation, at)
-        return Looks(
-            at, crops, cameras, (self.crop_depth(observation, at),) if self.wants_depth else ()
-        )
-
-    def look(
-        self, observation: Observation, detections: Sequence[Detection], looks: Looks
-    ) -> list[PoseEstimate | None]:
-        """Find the poses of what was detected by colours alone.
-
-        Returns:
-            One for each detection; None where its keypoints support no pose.
-        """
+            looks = [*detections, *further_looks(detections, self.looks)]
+            crops, cameras = self.crop(observation, looks)
+            depth = (self.crop_depth(observation, looks),) if self.wants_depth else ()
         with self.timed("network"):
-            heatmaps = self.predictor(looks.crops, self._indices(looks.detections), *looks.depth)
+            heatmaps = self.predictor(crops, self._indices(looks), *depth)
         with self.timed("decode"):
             keypoints = self.find_keypoints(heatmaps)
         with self.timed("solve"):
-            seen, n = self.match(looks.detections, keypoints, looks.cameras), len(detections)
+            seen, n = self.match(looks, keypoints, cameras), len(detections)
             matches = [join_looks(seen[i::n]) for i in range(n)]
             solutions = self.solve(matches)
         with self.timed("outline"):
-            fits = self.fit_outlines(
-                detections, looks.crops, matches, solutions, observation.camera
-            )
+            fits = self.fit_outlines(detections, crops, matches, solutions, observation.camera)
         each = zip(detections, keypoints[:n], matches, solutions, fits, strict=True)
-        return [
-            None
-            if solution is None
-            else make_estimate(
+        estimates = [
+            make_estimate(
                 found,
                 first_look,
                 match,
@@ -271,37 +224,13 @@ class PoseEstimator:
                 self.calibration,
             )
             for found, first_look, match, solution, fit in each
+            if solution is not None
         ]
-
-    def look_again(
-        self,
-        observation: Observation,
-        detections: Sequence[Detection],
-        found: Sequence[PoseEstimate | None],
-    ) -> list[PoseEstimate | None]:
-        """Look once more at each object, at a crop around the whole of it in its pose.
-
-        A box around what is seen of an object that others hide says little of where it is. What
-        has no pose the second time keeps the first.
-        """
-        centred = [
-            one if estimate is None else replace(one, box=self._whole_box(estimate, observation))
-            for one, estimate in zip(detections, found, strict=True)
-        ]
-        with self.timed("crop"):
-            looks = self.cut(observation, centred, 1)
-        again = self.look(observation, centred, looks)
-        return [
-            first if first is None or second is None else replace(second, box=first.box)
-            for first, second in zip(found, again, strict=True)
-        ]
-
-    def _whole_box(self, estimate: PoseEstimate, observation: Observation) -> Box:
-        vertices = self.objects[estimate.object_id].mesh.vertices
-        seen = transform_points(estimate.camera_from_object, vertices)
-        if seen[:, 2].min() <= 0:  # partly beside or behind the camera: it has no box
-            return estimate.box
-        return box_of_points(observation.camera.project(seen))
+        if self.geometry and observation.depth is not None:
+            with self.timed("depth"):
+                estimates = self.fit_depth(estimates, observation)
+        estimates.sort(key=lambda e: e.score, reverse=True)
+        return with_visibility(estimates, self.objects, self.renderer)
 
     def detect(self, observation: Observation) -> list[Detection]:
         """Ask the detector where known objects are, px of the image as it was taken, best first.

@@ -92,13 +92,6 @@ def estimate(
             show_default="3 with a data set, else 1",
         ),
     ] = None,
-    again: Annotated[
-        bool,
-        typer.Option(
-            "--again",
-            help="Look once more, at a crop around each pose: surer of half hidden objects.",
-        ),
-    ] = False,
     outline: Annotated[
         bool,
         typer.Option("--outline/--no-outline", help="Let outlines in the picture correct poses."),
@@ -199,7 +192,6 @@ def estimate(
         runtime=runtime,
         threads=threads,
         looks=looks or (1 if dataset is None else TARGETS_LOOKS),
-        again=again,
         outline=outline,
         depth=not no_depth,
         geometry=not no_geometry,
