@@ -69,7 +69,7 @@ def evaluate(
         typer.echo(dumps(record, indent=2))
         return
     # Numbers must not be cut off where the output is narrow or goes to a file.
-    Console(width=max(Console().width, 160 if against else 130)).print(*tables, sep="\n")
+    Console(width=max(Console().width, 160 if against else 140)).print(*tables, sep="\n")
     typer.echo(sentence)
 
 
