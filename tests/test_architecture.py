@@ -113,6 +113,11 @@ def test_inference_loads_no_torch():
     assert fresh(code) == "False\n"
 
 
+def test_training_loads_no_openvino():
+    code = "import sys, heatpose.train.loop, heatpose.train.start; print('openvino' in sys.modules)"
+    assert fresh(code) == "False\n"
+
+
 def test_the_public_names_are_sorted_and_each_is_there():
     assert heatpose.__all__ == sorted(heatpose.__all__)
     for name in heatpose.__all__:

@@ -21,7 +21,6 @@ from heatpose.model.weights import load_network
 from heatpose.objects.catalogue import ObjectModel, object_from_record
 from heatpose.runtime.bundle import Bundle, read_bundle, write_bundle
 from heatpose.runtime.bundle_record import CropSettings, Provenance
-from heatpose.runtime.openvino_predictor import OpenVinoPredictor
 from heatpose.runtime.torch_predictor import TorchPredictor
 
 OBJECTS_FORMAT = 1
@@ -221,6 +220,9 @@ def _check_export(
 def _agreements(
     network: KeypointNet, exported: bytes, objects: list[ObjectModel], crop: CropSettings
 ) -> ExportReport:
+    # Not for those who train, on machines that may not have it: they read what is here too.
+    from heatpose.runtime.openvino_predictor import OpenVinoPredictor
+
     inputs = rendered_crops(objects, crop.size, crop.margin)
     truth = TorchPredictor(network)(*inputs)
     exact = compare(OpenVinoPredictor(exported, precision="f32")(*inputs), truth)
