@@ -7,7 +7,7 @@ of it happens in torch: a GPU draws as fast as it learns, so no processor has to
 Pictures of one batch are drawn in groups of about the same number of pixels.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -189,9 +189,6 @@ class BatchStream(Dataset[dict[str, Tensor]]):
         generator = torch.Generator(self.maker.device).manual_seed(int(seed) >> 1)
         with torch.no_grad():
             return self.maker(generator, self.batch_size)
-
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        return (self[number] for number in range(self.length))
 
 
 def layout_rows(layout: Layout, rows: Tensor) -> Layout:

@@ -123,18 +123,9 @@ def draw(
     row = torch.arange(b * m, device=index.device).repeat_interleave(used, output_size=total)
     number = torch.arange(total, device=index.device) - (used.cumsum(0) - used)[row]
     number = number + (index * all_points)[row]
-    inset = (INSET / px_per_mm)[row]  # mm
-    positions, normals = strewn.positions.view(-1, 3)[number], strewn.normals.view(-1, 3)[number]
-    point = [positions[:, i] - inset * normals[:, i] for i in range(3)]
-    # Component by component: a GPU gathers rows of a few numbers far more slowly.
-    projection = (matrices @ poses[:, :3]).view(-1, 12).T.contiguous()[:, row]  # (12, p)
-    x, y, z = (
-        projection[i + 3]
-        .addcmul(projection[i], point[0])
-        .addcmul_(projection[i + 1], point[1])
-        .addcmul_(projection[i + 2], point[2])
-        for i in (0, 4, 8)
-    )
+    inset = (INSET / px_per_mm)[row, None]  # mm
+    points = strewn.positions.view(-1, 3)[number] - inset * strewn.normals.view(-1, 3)[number]
+    x, y, z = _project(points, (matrices @ poses[:, :3]).view(-1, 12), row)
     x, y = (x / z).round(), (y / z).round()
     inside = (z > NEAREST) & (x >= 0) & (x < size) & (y >= 0) & (y < size)
     place = (level * b + torch.arange(b, device=index.device).repeat_interleave(m))[row]
@@ -150,6 +141,23 @@ def draw(
 
     closed = [_close(keys, i) for i, keys in enumerate(maps[:n_pixels].view(levels, b, size, size))]
     return _decode(torch.stack(closed).amin(dim=0) if levels > 1 else closed[0])
+
+
+def _project(points: Tensor, projections: Tensor, row: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return x z, y z and z, (p,) each, px mm and mm, of points by the projections of their rows.
+
+    Args:
+        points: (p, 3), mm, in the frames of their objects.
+        projections: K times camera_from_object, (n, 12), row by row.
+        row: which of them is a point's, (p,).
+    """
+    # Component by component: a GPU gathers rows of a few numbers far more slowly.
+    own, (a, b, c) = projections.T.contiguous()[:, row], points.unbind(dim=1)  # (12, p)
+    x, y, z = (
+        own[i + 3].addcmul(own[i], a).addcmul_(own[i + 1], b).addcmul_(own[i + 2], c)
+        for i in (0, 4, 8)
+    )
+    return x, y, z
 
 
 def covered(
