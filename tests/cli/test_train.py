@@ -42,6 +42,8 @@ def test_samples_can_be_drawn_on_the_device(tmp_path, models):
     assert "samples are drawn on " in result.output
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert [line["samples"] for line in lines] == [8, 16]
+    config = json.loads((run / "train.json").read_text())["config"]
+    assert config["drawing"]["tables"] == 0.5  # a run says how its samples came about
 
 
 def test_weights_of_the_pose_are_recorded(tmp_path, models, monkeypatch):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from heatpose.data.batch_samples import DrawingConfig
 from heatpose.data.bop import BopDataset
 from heatpose.data.samples import SampleConfig, SampleMaker
 from heatpose.data.scene_samples import MixedSampleMaker
@@ -202,7 +203,7 @@ def test_batches_are_of_the_objects_of_the_maker_and_drawn_where_training_is(obj
     config = SampleConfig(crop_size=64)
     maker = make_maker(objects, None, config)
     with caplog.at_level("INFO"):
-        batches = make_batches(maker, None, config)
+        batches = make_batches(maker, None, config, DrawingConfig())
     assert batches.config == config and batches.device == training_device()
     assert f"samples are drawn on {training_device()}" in caplog.text
     assert batches.shapes.diameters.tolist() == pytest.approx([o.diameter for o in objects])

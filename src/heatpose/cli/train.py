@@ -119,6 +119,7 @@ def keypoints(
     from math import radians
 
     from heatpose.cli.failures import checked_options
+    from heatpose.data.batch_samples import DrawingConfig
     from heatpose.data.bop import BopDataset
     from heatpose.data.depth_samples import DepthConfig
     from heatpose.data.samples import SampleConfig
@@ -165,6 +166,7 @@ def keypoints(
                 views=ViewConfig(upright=upright, hidden=hidden),
                 depth=None if depth == "none" else measured,
             ),
+            drawing=DrawingConfig() if on_device else None,
             loss=LossConfig(pose=pose_weight, monte_carlo=monte_carlo_weight),
         )
         network_config = NetworkConfig(
@@ -180,6 +182,8 @@ def keypoints(
     if not (resume or init or backbone):
         typer.echo("weights from scratch: a pretrained trunk (--backbone) trains much faster")
     network = make_network(network_config, seed, backbone, init, models)
-    batches = make_batches(maker, backgrounds, config.sample) if on_device else None
+    batches = (
+        make_batches(maker, backgrounds, config.sample, config.drawing) if config.drawing else None
+    )
     train_keypoints(out, maker, network, config, resume, batches=batches)
     typer.echo(f"trained network in {out}; next: heatpose export {out} --out NAME.heatpose")

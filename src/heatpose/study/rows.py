@@ -109,7 +109,13 @@ class Row:
     def training(self) -> dict[str, Any]:
         """All that the trained network depends on but its seed, as plain data."""
         train = asdict(self.train)
-        for name in ("seed", "workers", "devices", "minutes"):  # samples end it, never the time
+        for name in (
+            "seed",
+            "workers",
+            "devices",
+            "minutes",
+            "drawing",
+        ):  # the last two are never set
             del train[name]
         record: dict[str, Any] = plain(
             {

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
 
 from heatpose.data.batch_detection import DetectionDrawingConfig
+from heatpose.data.batch_samples import DrawingConfig
 from heatpose.data.detection_samples import DetectionSampleConfig
 from heatpose.data.samples import SampleConfig
 from heatpose.train.detection_losses import DetectionLossConfig
@@ -78,6 +79,7 @@ class TrainConfig(RunConfig):
     frozen: bool = False  # stem and first stage keep their weights
     keypoints: str = "fps"  # how the objects' keypoints were chosen
     sample: SampleConfig = field(default_factory=SampleConfig)
+    drawing: DrawingConfig | None = None  # of samples that are drawn on the device instead
     loss: LossConfig = field(default_factory=LossConfig)
 
 

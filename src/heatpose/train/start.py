@@ -89,13 +89,16 @@ def make_maker(
     return MixedSampleMaker([(cut, scenes_share), (rendered, 1 - scenes_share)])
 
 
-def make_batches(maker: SampleSource, backgrounds: Path | None, config: SampleConfig) -> BatchMaker:
+def make_batches(
+    maker: SampleSource, backgrounds: Path | None, config: SampleConfig, drawing: DrawingConfig
+) -> BatchMaker:
     """Return what draws whole batches of a maker's objects where they are trained on.
 
     Args:
         maker: has the objects, and a renderer of them.
         backgrounds: folder of photographs.
         config: how samples are made.
+        drawing: what is drawn beyond that.
 
     Raises:
         ValueError: samples are to be stretched or to have depth.
@@ -103,7 +106,7 @@ def make_batches(maker: SampleSource, backgrounds: Path | None, config: SampleCo
     device = training_device()
     LOG.info("samples are drawn on %s", device)
     scenery = Backgrounds(backgrounds)
-    return BatchMaker(maker.objects, scenery, config, DrawingConfig(), device, maker.renderer)
+    return BatchMaker(maker.objects, scenery, config, drawing, device, maker.renderer)
 
 
 def training_device() -> torch.device:
