@@ -33,7 +33,7 @@ class Maker:
 
 
 def ahead_of(maker):
-    return BatchesAhead(BatchStream(maker, 5, EPOCH), EpochNumbers(EPOCH))
+    return BatchesAhead(BatchStream(maker, 5, 3 * EPOCH), EpochNumbers(EPOCH))
 
 
 def threads():

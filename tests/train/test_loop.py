@@ -142,7 +142,7 @@ def test_batches_drawn_on_the_device_never_come_twice_in_a_run_that_goes_on_eith
 ):
     monkeypatch.setattr(loop, "check_labels", lambda maker, seed: 0.0)
     batches, run = NotedBatches(maker), tmp_path / "run"
-    list(BatchStream(batches, 1, 6, seed=3))
+    assert len(list(BatchStream(batches, 1, 6, seed=3))) == 6
     expected = batches.seeds
     for samples, resume, numbers in [(16, False, slice(0, 2)), (48, True, slice(2, 6))]:
         batches.seeds = []

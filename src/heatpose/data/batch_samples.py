@@ -185,6 +185,8 @@ class BatchStream(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, number: int) -> dict[str, Tensor]:
         """Return a batch as its maker draws it."""
+        if number >= self.length:
+            raise IndexError(number)  # where Python's iteration ends
         (seed,) = np.random.SeedSequence([self.seed, number]).generate_state(1, np.uint64)
         generator = torch.Generator(self.maker.device).manual_seed(int(seed) >> 1)
         with torch.no_grad():
