@@ -2,6 +2,7 @@
 #
 #   make demo                     poses on the example images, with the core dependencies only
 #   make test                     linters, types and tests of everything, training included
+#   make quick                    the tests that take no more than a few seconds each, with coverage
 #   make demo PYTHON=python3.12   with a Python of your choice
 #   make clean                    take .venv and what the tools left behind away
 
@@ -16,7 +17,10 @@ TORCH ?= torch==2.13.0
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test clean
+# Coverage doubles the time of what exports networks: slow tests run without.
+QUICK := $(BIN)/pytest --quiet -m "not slow" --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+.PHONY: demo test quick clean
 .NOTPARALLEL:
 
 demo: .venv/ready-for-demo
@@ -26,7 +30,11 @@ test: .venv/ready-for-test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pytest --quiet --cov --cov-report=term:skip-covered --cov-fail-under=90
+	$(QUICK)
+	$(BIN)/pytest --quiet -m slow
+
+quick: .venv/ready-for-test
+	$(QUICK)
 
 # The files named ready-for-... say what was installed; a changed pyproject.toml installs again.
 .venv/ready-for-demo: .venv/bin/python pyproject.toml

@@ -378,6 +378,7 @@ def test_depth_that_cannot_help_a_pose_says_how_much_of_it_agrees(
     assert warning.getMessage().startswith("depth is 1")
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_true_keypoints_of_all_development_frames_give_the_true_poses(real_data):
     """Ground truth, through crop, heatmaps, decoding and PnP, comes back: ADD in mm."""

@@ -14,6 +14,8 @@ from heatpose.data.recognise import read_source
 from heatpose.errors import DataError
 from heatpose.objects.mesh import read_mesh, write_mesh
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def bop(toy_lab, tmp_path):
@@ -133,7 +135,6 @@ def test_what_is_right_is_called_healthy_with_figures(bop):
         assert abs(fit.offset) < 0.5 and abs(fit.ratio - 1) < 1e-3
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("plant", "words"), PLANTED, ids=named)
 def test_what_went_wrong_is_named_and_putting_it_right_explains_the_data(bop, plant, words):
     plant(bop)
@@ -145,7 +146,6 @@ def test_what_went_wrong_is_named_and_putting_it_right_explains_the_data(bop, pl
         assert fit.outline > 1.2 and fit.colour > 0.7 and fit.depth > 0.97
 
 
-@pytest.mark.slow
 def test_two_faults_are_both_named(bop):
     translations_times(0.1)(bop)
     depth_scale_times_ten(bop)
@@ -153,7 +153,6 @@ def test_two_faults_are_both_named(bop):
     assert "in centimetres" in words and "depth scale is off by 10" in words
 
 
-@pytest.mark.slow
 def test_a_truth_that_has_nothing_to_do_with_the_pictures_is_a_fault(bop):
     rng = np.random.default_rng(3)
 
@@ -180,7 +179,6 @@ def test_the_archive_of_2012_is_checked_as_it_is(toy_lab, tmp_path):
     assert checked(tmp_path).faults == []
 
 
-@pytest.mark.slow
 def test_translations_of_the_archive_in_another_unit_are_named(toy_lab, tmp_path):
     toy_lab.write_original(tmp_path)
     for path in tmp_path.glob("*/data/tra*.tra"):  # mm, where the archive has cm
@@ -234,7 +232,6 @@ def test_the_sheet_shows_pictures_and_objects(bop):
 
 
 @pytest.mark.real
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lm", "lmo", "lm_rgbd", "ycbv"])
 def test_real_data_sets_are_healthy(real_data, name):
     report = check(read_source(real_data / name), n_frames=8, progress=iter)
@@ -245,7 +242,6 @@ def test_real_data_sets_are_healthy(real_data, name):
 
 
 @pytest.mark.real
-@pytest.mark.slow
 @pytest.mark.parametrize(("plant", "words"), PLANTED, ids=named)
 def test_what_went_wrong_with_real_frames_is_named(real_data, tmp_path, plant, words):
     root = tmp_path / "lm_rgbd"

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::U
 FEW = ["--samples", "8", "--epoch-samples", "8", "--batch-size", "8", "--workers", "0"]
 
 
+@pytest.mark.slow
 def test_from_candidates_to_a_network_of_the_chosen_ones(tmp_path, brick_mesh):
     """Chosen, trained on, recorded; the chosen keypoints keep their weights of the candidates."""
     (tmp_path / "models").mkdir()

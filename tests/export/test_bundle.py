@@ -61,6 +61,7 @@ def run(tmp_path, network, cube_mesh, brick_mesh):
     return run
 
 
+@pytest.mark.slow
 def test_a_keypoint_network_may_be_exported_in_eight_bits(run, tmp_path):
     pytest.importorskip("nncf")
     export_run(run, tmp_path / "half.heatpose")
@@ -71,6 +72,7 @@ def test_a_keypoint_network_may_be_exported_in_eight_bits(run, tmp_path):
     assert "stored as int8" in small.card and "stored as float16" in half.card
 
 
+@pytest.mark.slow
 def test_a_run_becomes_a_bundle_that_sees_the_same(run, tmp_path, network):
     report = export_run(
         run,
@@ -99,6 +101,7 @@ def test_a_run_becomes_a_bundle_that_sees_the_same(run, tmp_path, network):
     assert report.exact.median < 0.02 and report.exact.n_keypoints > 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fusion", "inputs"), [("cross", ["crops", "depth"]), ("depth", ["depth"])]
 )
@@ -134,6 +137,7 @@ def test_a_bundle_says_that_its_network_looks_at_depth(run, tmp_path, network, f
         estimator(observation, [box])  # goes through
 
 
+@pytest.mark.slow
 def test_an_export_that_differs_is_not_written(run, tmp_path, monkeypatch):
     other = KeypointNet(load_network(run / "network.safetensors")[0].config)
     monkeypatch.setattr(export, "export_network", lambda _: export_network(other))
@@ -193,6 +197,7 @@ def detectors(monkeypatch):
     monkeypatch.setattr(export, "bundled_detector", bundled_detector)
 
 
+@pytest.mark.slow
 def test_a_bundle_can_be_written_with_a_detector(run, tmp_path, detectors):
     report = export_run(run, tmp_path / "toys.heatpose", detector=Path("both"), threshold=0.4)
     bundle = read_bundle(tmp_path / "toys.heatpose")

@@ -51,6 +51,7 @@ def run(tmp_path, network):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_what_is_bundled_sees_what_was_trained(run, network, objects):
     detector, difference = bundled_detector(run, objects, threshold=0.3)
     settings = detector.settings

@@ -20,6 +20,8 @@ from heatpose.model.detector_weights import load_published
 from heatpose.model.yolov10 import YoloConfig, YoloV10
 from heatpose.runtime.box_predictor import open_box_predictor
 
+pytestmark = pytest.mark.slow
+
 BACKENDS = ["openvino", "onnxruntime"]
 
 
@@ -154,7 +156,6 @@ def test_a_difference_is_that_of_the_nearest_of_the_same_class():
 
 
 @pytest.mark.real
-@pytest.mark.slow
 def test_the_exported_published_network_sees_the_same_in_photographs(real_data):
     network = YoloV10(YoloConfig(80, "n")).eval()
     load_published(network, real_data / "weights" / "yolov10n_coco.safetensors")

@@ -11,6 +11,8 @@ from heatpose.export.onnx import export_network
 from heatpose.model.network import KeypointNet, NetworkConfig
 from heatpose.runtime.predictor import open_predictor
 
+pytestmark = pytest.mark.slow
+
 SIZE = 64
 
 

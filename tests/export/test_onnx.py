@@ -7,6 +7,8 @@ from heatpose.errors import BundleError
 from heatpose.export.onnx import halve_weights, import_network, trace_network
 from heatpose.model.network import KeypointNet, NetworkConfig
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def network():

@@ -90,6 +90,7 @@ def warnings_of(tmp_path, mesh, unit="mm"):
     return " | ".join(inspect_mesh(tmp_path / "part.ply", unit).warnings)
 
 
+@pytest.mark.slow
 def test_each_fault_is_a_warning(tmp_path, cube_mesh):
     def said(unit="mm", **changes):
         return warnings_of(tmp_path, changed(cube_mesh, **changes), unit)

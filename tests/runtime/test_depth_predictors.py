@@ -9,6 +9,8 @@ from heatpose.model.network import KeypointNet, NetworkConfig
 from heatpose.runtime.predictor import no_depth, open_predictor
 from heatpose.runtime.torch_predictor import TorchPredictor
 
+pytestmark = pytest.mark.slow
+
 SIZE, BATCH = 64, 5
 BACKENDS = ["openvino", "onnxruntime"]
 TAKES = {

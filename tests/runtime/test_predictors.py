@@ -12,6 +12,8 @@ from heatpose.model.network import KeypointNet, NetworkConfig
 from heatpose.runtime.predictor import open_predictor
 from heatpose.runtime.torch_predictor import TorchPredictor
 
+pytestmark = pytest.mark.slow
+
 SIZE, BATCH = 96, 9
 
 

@@ -43,6 +43,7 @@ def two_rows(options):
     return make_study("precision", options, 2)
 
 
+@pytest.mark.slow
 def test_a_study_ends_in_tables_and_a_page(options, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     study, place = two_rows(options), tmp_path / "out"
@@ -71,6 +72,7 @@ def test_a_study_ends_in_tables_and_a_page(options, tmp_path, caplog):
     assert record["config"]["train"]["bf16"] is True
 
 
+@pytest.mark.slow
 def test_what_is_done_is_never_repeated(options, tmp_path, monkeypatch):
     study, place = two_rows(options), tmp_path / "out"
     conduct(study, options, 1, place, Means())
@@ -89,6 +91,7 @@ def test_what_is_done_is_never_repeated(options, tmp_path, monkeypatch):
         read_results(place, study, 2)
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_goes_on_from_its_checkpoint(options, tmp_path, monkeypatch):
     options = replace(options, samples=32)
     study, place = two_rows(options).only(set()), tmp_path / "out"
@@ -142,6 +145,7 @@ def test_a_folder_of_something_else_is_left_alone(options, tmp_path):
         conduct_module.begin(tmp_path / "new", two_rows(options), twice)
 
 
+@pytest.mark.slow
 def test_rows_that_differ_after_the_network_share_their_training(options, tmp_path):
     study, place = make_study("ladder", options, 2), tmp_path / "out"
     few = study.only({"sub-pixel", "weighted PnP"})

@@ -70,6 +70,7 @@ def lines(run):
     return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_detector_learns_to_find_rectangles(tmp_path):
     settings = config(
         samples=1024, samples_per_epoch=512, batch_size=8, learning_rate=2e-3, average=0.9

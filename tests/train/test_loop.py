@@ -97,6 +97,7 @@ def test_a_run_leaves_all_that_is_needed_to_use_it(tmp_path, maker):
     assert not list(run.glob(".*"))  # no temporary file is left
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_ends_as_one_that_was_not_interrupted(tmp_path, maker, monkeypatch):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train_keypoints(whole, maker, make_network(NETWORK, 0), config(maker, loss=ALL_TERMS))
@@ -137,6 +138,7 @@ class NotedBatches(BatchMaker):
         return super().__call__(generator, b)
 
 
+@pytest.mark.slow
 def test_batches_drawn_on_the_device_never_come_twice_in_a_run_that_goes_on_either(
     tmp_path, maker, monkeypatch
 ):
@@ -283,6 +285,7 @@ def test_a_run_that_goes_on_counts_the_time_before(tmp_path, maker, monkeypatch)
     assert checkpoint["seconds"] == 50 and rate == pytest.approx(1e-5)
 
 
+@pytest.mark.slow
 def test_time_to_spare_changes_nothing(tmp_path, maker):
     runs = {None: tmp_path / "any", 1e6: tmp_path / "much"}
     for minutes, run in runs.items():
@@ -300,6 +303,7 @@ class FewSamples(SampleMaker):
         return super().__call__(np.random.default_rng(int(rng.integers(4))))
 
 
+@pytest.mark.slow
 def test_a_network_learns_few_samples_by_heart(tmp_path, maker):
     run = tmp_path / "run"
     few = FewSamples(maker.objects, maker.backgrounds, maker.config)
@@ -327,6 +331,7 @@ def depth_maker(maker):
     return SampleMaker(maker.objects, maker.backgrounds, wanted)
 
 
+@pytest.mark.slow
 def test_a_network_of_colours_and_depth_is_trained_and_goes_on(tmp_path, depth_maker):
     run, cross = tmp_path / "run", replace(NETWORK, fusion="cross")
     train_keypoints(run, depth_maker, make_network(cross, 0), config(depth_maker, samples=16))

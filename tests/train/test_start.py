@@ -102,6 +102,7 @@ def test_a_run_is_opened_by_its_folder_or_its_weights(other_run):
         assert [one.object_id for one in trained.objects] == [3, 7]
 
 
+@pytest.mark.slow
 def test_a_bundle_can_be_trained_on(tmp_path, objects):
     other = make_network(CONFIG, 3)
     write_bundle(

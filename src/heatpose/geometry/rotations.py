@@ -18,13 +18,13 @@ def skew(vector: Array) -> Array:
 def matrix_from_vector(vector: Array) -> Array:
     """Turn rotation vectors (..., 3), axis times angle in radians, into matrices (..., 3, 3).
 
-    Rodrigues' formula with ``sinc``, so that the limit of small angles needs no branch.
+    Rodrigues' formula. No angle is so small that it could not be divided by.
     """
     vector = np.asarray(vector, float)
-    angle = np.linalg.norm(vector, axis=-1)[..., None, None]
+    angle = np.sqrt((vector * vector).sum(axis=-1))[..., None, None] + 1e-150
     cross = skew(vector)
-    sine_part = np.sinc(angle / np.pi)  # sin(a) / a
-    cosine_part = 0.5 * np.sinc(angle / (2 * np.pi)) ** 2  # (1 - cos(a)) / a^2
+    sine_part = np.sin(angle) / angle
+    cosine_part = 2 * (np.sin(angle / 2) / angle) ** 2  # (1 - cos(a)) / a^2
     matrix: Array = np.eye(3) + sine_part * cross + cosine_part * (cross @ cross)
     return matrix
 

@@ -8,6 +8,7 @@ buffer, so occlusion is right without building anything anew.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
@@ -20,6 +21,7 @@ from heatpose.geometry.transforms import invert, transform_points
 from heatpose.objects.mesh import Mesh, face_areas, sample_places
 
 GREY = 0.6  # albedo of objects without colour
+FARTHEST = 1e30  # mm; embree says 1e37 where a ray meets nothing
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 
@@ -78,6 +80,16 @@ class _Target:
         self.facets = _facet_normals(self.vertices[mesh.faces])
         self.scene = EmbreeScene()
         TriangleMesh(self.scene, self.vertices[mesh.faces])
+
+    def distances(self, camera_from_object: Array, rays: Floats) -> Floats:
+        """Return how far along rays (n, 3) of the camera's it is, (n,); inf where they miss it."""
+        object_from_camera = invert(camera_from_object).astype(np.float32)
+        directions = rays @ object_from_camera[:3, :3].T
+        origins = np.empty_like(directions)
+        origins[:] = object_from_camera[:3, 3]
+        found = np.asarray(self.scene.run(origins, directions, query="DISTANCE"), np.float32)
+        found[found > FARTHEST] = np.inf
+        return found
 
     def cast(self, camera_from_object: Array, camera: Camera) -> _Hits | None:
         """Send the rays of the pixels around the object's box; None if it is out of sight."""
@@ -140,6 +152,35 @@ class Renderer:
         hits = self._target(object_id).cast(camera_from_object, camera)
         if hits is not None:
             depth[hits.rows, hits.cols] = np.where(np.isfinite(hits.depth), hits.depth, np.nan)
+        return depth
+
+    def quick_depth(self, object_id: int, camera_from_object: Array, camera: Camera) -> Depth:
+        """Return what `depth` does, a third of the rays sent: inside, every second pixel's repeated.
+
+        Silhouettes are as exact, but for what is less than two pixels wide, and so are depths
+        beside their edges.
+        """
+        depth = np.full((camera.height, camera.width), np.nan, np.float32)
+        target = self._target(object_id)
+        rows, cols = self.region(object_id, camera_from_object, camera)
+        height, width = rows.stop - rows.start, cols.stop - cols.start
+        if height <= 0 or width <= 0:
+            return depth
+        rays = _rays(rows, cols, camera).reshape(height, width, 3)
+        coarse = np.ascontiguousarray(rays[::2, ::2])
+        found = target.distances(camera_from_object, coarse.reshape(-1, 3))
+        found = found.reshape(coarse.shape[:2])
+        there = np.isfinite(found).astype(np.uint8)
+        edges = cv2.morphologyEx(there, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+        inside, near = (
+            np.asarray(cv2.resize(one, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST))
+            for one in (found, edges)
+        )
+        window = inside[:height, :width]
+        unsure = near[:height, :width] > 0
+        window[unsure] = target.distances(camera_from_object, rays[unsure])
+        window[np.isinf(window)] = np.nan
+        depth[rows, cols] = window
         return depth
 
     def hides(

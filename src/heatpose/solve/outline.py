@@ -15,12 +15,12 @@ All of it happens in small pictures, `SIDE` px wide; px are theirs unless it say
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import convolve1d
 
 from heatpose.geometry.arrays import Array, Depth, Image, Mask
 from heatpose.geometry.camera import Camera
@@ -38,6 +38,7 @@ BLUNT = 2  # next to an outline pixels mix both colours
 BAND = 12  # within which what is around an object is looked at
 FEWEST_PIXELS, FEWEST_LINES = 30, 10  # below which they say nothing
 BITS = 4  # of each colour that histograms tell apart
+COLOURS = 1 << 3 * BITS
 DOUBT = 0.05  # that a colour says nothing: no pixel can outvote many others
 TEMPER = 0.5  # exponent of likelihoods of colours: neighbouring pixels are not independent
 EDGE_NOISE = 6.0  # step from one pixel to the next that is no edge, of 255
@@ -48,6 +49,10 @@ BEYOND = 0.25
 LINE_WEIGHT = 0.3  # of a line beside a keypoint: neighbouring lines are not independent, either
 LINE_SPREAD = 4.0  # residual of a line that counts half
 KEYPOINT_SPREAD = 2.0  # the same for a keypoint
+
+# What each of the tones of a colour has of its own and of the next ones; the last ones keep more.
+LEND = 0.5 * np.eye(1 << BITS) + 0.25 * np.eye(1 << BITS, k=1) + 0.25 * np.eye(1 << BITS, k=-1)
+LEND[0, 0] = LEND[-1, -1] = 0.75
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +90,10 @@ def refine_with_outlines(
     Returns:
         For each object the fit, or None where there is too little of its outline to compare.
     """
-    with ThreadPoolExecutor(threads) as pool:
-        pictures = list(pool.map(lambda one: _picture(one, camera, renderer), objects))
+    # One object needs no threads, which take longer to start than many a step.
+    with ThreadPoolExecutor(threads) if len(objects) > 1 else nullcontext() as pool:
+        each = pool.map if pool else map
+        pictures = list(each(lambda one: _picture(one, camera, renderer), objects))
 
         def fit(number: int) -> OutlineFit | None:
             # Others of its own kind do not hide it: they may be the same object, found twice.
@@ -94,7 +101,7 @@ def refine_with_outlines(
             others = [p for p, kind in zip(pictures, kinds, strict=True) if kind != kinds[number]]
             return _fit(objects[number], pictures[number], others, renderer)
 
-        return list(pool.map(fit, range(len(objects))))
+        return list(each(fit, range(len(objects))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,19 +135,40 @@ def _fit(
 ) -> OutlineFit | None:
     """Fit one object, step by step, others being where their keypoints put them."""
     hidden = _hidden(picture, others)
-    pose, depth, fit = one.solution.camera_from_object, picture.depth, None
+    pose, depth, last = one.solution.camera_from_object, picture.depth, None
     for reach in REACHES:
-        if fit is not None:
-            depth = renderer.depth(one.object_id, pose, picture.camera)
+        if last is not None:
+            depth = renderer.quick_depth(one.object_id, pose, picture.camera)
         lines = _look_across(picture, depth, hidden, reach)
         if lines is None:
             break
-        stepped = _step(picture, lines, pose)
-        pose = stepped.camera_from_object
+        step = _step(picture, lines, pose)
+        pose = step.camera_from_object
         if not np.isfinite(pose).all() or pose[2, 3] <= 0:  # lost: keep what came before
             break
-        fit = stepped
-    return fit
+        last = step
+    return None if last is None else _fit_of(last)
+
+
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """Where a step led, and by what."""
+
+    camera_from_object: Array  # (4, 4), mm
+    normal: Array  # matrix of the normal equations, (6, 6)
+    variance: float  # of a residual of weight one, px^2
+    lines: _Lines
+
+
+def _fit_of(step: _Step) -> OutlineFit:
+    pose, lines = step.camera_from_object, step.lines
+    return OutlineFit(
+        camera_from_object=pose,
+        covariance=covariance_of(step.normal, np.array(step.variance), pose),
+        contrast=lines.contrast,
+        offset=float(np.average(np.abs(lines.offsets), weights=lines.precisions)),
+        open_share=lines.open_share,
+    )
 
 
 def _picture(one: CroppedObject, camera: Camera, renderer: Renderer) -> _Picture:
@@ -159,7 +187,7 @@ def _picture(one: CroppedObject, camera: Camera, renderer: Renderer) -> _Picture
         precisions = precisions / (np.einsum("kii->k", seen.covariances) / 2 * scale**2)
     return _Picture(
         camera=small,
-        depth=renderer.depth(one.object_id, one.solution.camera_from_object, small),
+        depth=renderer.quick_depth(one.object_id, one.solution.camera_from_object, small),
         distance=float(one.solution.camera_from_object[2, 3]),
         colours=cv2.GaussianBlur(colours, (0, 0), 0.7).astype(np.float32),
         bins=bins,
@@ -211,10 +239,13 @@ def _look_across(picture: _Picture, depth: Depth, hidden: Mask, reach: int) -> _
     pixels, open_share = _outline(mask, known)
     if len(pixels) < FEWEST_LINES:
         return None
-    share = _share_of_object(picture.bins, inside, outside)
-    evidence = np.where(known, np.log((share + DOUBT) / (1 - share + DOUBT)), 0)
+    counts = [np.bincount(picture.bins[side], minlength=COLOURS) for side in (inside, outside)]
+    share = _share_of_object(*counts)
+    odds = np.log((share + DOUBT) / (1 - share + DOUBT)).astype(np.float32)
+    evidence = np.where(known, odds[picture.bins], np.float32(0))
     normals = _normals(distance, pixels)
-    offsets, precisions = _positions(picture, evidence.astype(np.float32), pixels, normals, reach)
+    offsets, precisions = _positions(picture, evidence, pixels, normals, reach)
+    within, beyond = (float(count @ share / count.sum()) for count in counts)
     columns, rows = pixels.T.astype(int)
     return _Lines(
         pixels=pixels,
@@ -222,7 +253,7 @@ def _look_across(picture: _Picture, depth: Depth, hidden: Mask, reach: int) -> _
         normals=normals,
         offsets=offsets,
         precisions=precisions,
-        contrast=float(share[inside].mean() - share[outside].mean()),
+        contrast=within - beyond,
         open_share=open_share,
     )
 
@@ -234,19 +265,20 @@ def _signed_distance(mask: Mask) -> Floats:
     return np.asarray(outwards - cv2.distanceTransform(inner, cv2.DIST_L2, 3), np.float32)
 
 
-def _share_of_object(bins: NDArray[np.int64], inside: Mask, outside: Mask) -> Array:
-    """Return how likely each pixel's colour is the object's, (h, w), in [0, 1]."""
-    ours, theirs = (_histogram(bins[side])[bins] + 1e-5 for side in (inside, outside))
+def _share_of_object(inside: NDArray[np.intp], outside: NDArray[np.intp]) -> Array:
+    """Return how likely each colour is the object's, (COLOURS,), by how many pixels have it."""
+    ours, theirs = (_smoothed(side / side.sum()) + 1e-5 for side in (inside, outside))
     share: Array = ours / (ours + theirs)
     return share
 
 
-def _histogram(bins: NDArray[np.int64]) -> Array:
-    """Return the share of each colour, (2^(3 BITS),); neighbouring ones lend each other some."""
-    cube = np.bincount(bins, minlength=1 << 3 * BITS).reshape([1 << BITS] * 3).astype(float)
-    for axis in range(3):
-        cube = convolve1d(cube, [0.25, 0.5, 0.25], axis=axis, mode="nearest")
-    return cube.ravel() / len(bins)
+def _smoothed(histogram: Array) -> Array:
+    """Let neighbouring colours of a histogram (COLOURS,) lend each other some, on all three axes."""
+    n = len(LEND)
+    red = LEND @ histogram.reshape(n, n * n)
+    both = LEND @ red.reshape(n, n, n)
+    smoothed: Array = (both.reshape(n * n, n) @ LEND.T).ravel()
+    return smoothed
 
 
 def _outline(mask: Mask, known: Mask) -> tuple[Array, float]:
@@ -313,7 +345,7 @@ def _sampled(values: Floats, places: Floats) -> Floats:
     return np.asarray(found, np.float32)
 
 
-def _step(picture: _Picture, lines: _Lines, pose: Array) -> OutlineFit:
+def _step(picture: _Picture, lines: _Lines, pose: Array) -> _Step:
     """Move a pose (4, 4) by one Gauss-Newton step on keypoints and lines."""
     points = transform_points(invert(pose), picture.camera.unproject(lines.pixels, lines.depth))
     outline = Sightings(points, lines.pixels, _units(len(points)), picture.camera.matrix)
@@ -331,16 +363,9 @@ def _step(picture: _Picture, lines: _Lines, pose: Array) -> OutlineFit:
     right -= np.einsum("k,kr,kri->i", weights, residuals, slopes)
     change = np.linalg.solve(normal + np.diag(1e-3 * np.diag(normal) + 1e-9), right)
 
-    moved = perturbed(pose, change)
     square = (line_weights * lines.offsets**2).sum() + (weights * squares).sum()
     count = LINE_WEIGHT * len(points) + 2 * np.count_nonzero(weights)
-    return OutlineFit(
-        camera_from_object=moved,
-        covariance=covariance_of(normal, np.array(square / max(count - 6, 1)), moved),
-        contrast=lines.contrast,
-        offset=float(np.average(np.abs(lines.offsets), weights=lines.precisions)),
-        open_share=lines.open_share,
-    )
+    return _Step(perturbed(pose, change), normal, square / max(count - 6, 1), lines)
 
 
 def _units(count: int) -> Array:
