@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 
@@ -66,6 +67,33 @@ def test_what_is_rendered_alone_is_the_full_mask(renderer, random_pose, camera):
         np.testing.assert_array_equal(together.full_masks[index], alone.mask(0))
         depth = renderer.depth(object_id, poses[index], camera)
         np.testing.assert_array_equal(alone.depth, depth)
+
+
+def test_quick_depth_has_the_same_edges_and_repeats_pixels_within(renderer, random_pose, camera):
+    for _ in range(20):
+        pose = random_pose()
+        pose[:2, 3] *= 3  # now and then across the edge of the picture
+        exact = renderer.depth(2, pose, camera)
+        quick = renderer.quick_depth(2, pose, camera)
+        seen, found = np.isfinite(exact), np.isfinite(quick)
+        differs = np.count_nonzero(found != seen)
+        assert differs <= 2 + 0.002 * seen.sum()  # corners sharper than two pixels
+        both = seen & found
+        shifted = [np.roll(exact, by, (0, 1)) for by in ((0, 0), (0, 1), (1, 0), (1, 1))]
+        apart = np.nanmin(np.abs(quick - np.stack(shifted))[:, both], axis=0)
+        assert (apart < 1e-2).all()  # its own depth, or that of the pixel above or to the left
+        inner = cv2.erode(seen.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        beside = both & ~inner
+        assert np.mean(np.abs(quick - exact)[beside] < 1e-2) > 0.99  # but at such corners
+
+
+def test_quick_depth_of_what_is_out_of_sight_or_all_around_is_that_of_depth(renderer, camera):
+    around = make_transform(np.eye(3), np.array([0.0, 0.0, 10.0]))
+    beside = make_transform(np.eye(3), np.array([3000.0, 0.0, 600.0]))
+    np.testing.assert_allclose(
+        renderer.quick_depth(1, around, camera), renderer.depth(1, around, camera), atol=0.3
+    )
+    assert not np.isfinite(renderer.quick_depth(1, beside, camera)).any()
 
 
 def test_normals_are_unit_vectors_towards_the_camera(renderer, random_pose, camera):
