@@ -51,6 +51,17 @@ def test_where_path_tracing_cannot_be_used_there_is_none():
     assert plan.pathtraced_scenes == 0 and plan.raycast_scenes > 0
 
 
+@pytest.mark.parametrize("minutes", [20.0, 600.0])
+def test_where_samples_are_drawn_on_the_device_the_time_for_scenes_is_the_networks(minutes):
+    config = CreateConfig(minutes=minutes, on_device=True)
+    plan = make_plan(config, replace(SPEEDS, pathtraced=None), 2)
+    scenes = make_plan(CreateConfig(minutes=minutes), replace(SPEEDS, pathtraced=None), 2)
+    assert (plan.raycast_scenes, plan.pathtraced_scenes) == (0, 0) and plan.unseen_scenes > 0
+    assert plan.keypoint_samples > 1.03 * scenes.keypoint_samples
+    assert plan.total == pytest.approx(60 * minutes, rel=0.05)
+    assert "none, samples are drawn where they are learned from" in describe(plan, config)[1]
+
+
 def test_too_little_time_is_said_and_still_makes_something_of_everything():
     config = CreateConfig(minutes=0.1)
     plan = make_plan(config, SPEEDS, 2)
@@ -81,6 +92,9 @@ def test_much_time_makes_networks_look_closer_unless_told_otherwise():
     assert (short.crop_side, short.image_side) == (128, 320)
     assert (long.crop_side, long.image_side) == (256, 640)
     assert CreateConfig(minutes=600, crop_size=96).crop_side == 96
+    drawn = CreateConfig(minutes=45, on_device=True)
+    assert (drawn.crop_side, drawn.image_side) == (192, 448)
+    assert CreateConfig(minutes=45, on_device=True, image_size=640).image_side == 640
 
 
 @pytest.mark.parametrize(

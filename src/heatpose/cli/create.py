@@ -7,6 +7,8 @@ import typer
 
 from heatpose.cli.object import Unit
 
+GPU_BATCHES = {"keypoint_batch": 256, "detector_batch": 64}
+
 
 def create(
     meshes: Annotated[
@@ -45,6 +47,14 @@ def create(
     pathtrace: Annotated[
         bool, typer.Option("--pathtrace/--no-pathtrace", help="Path trace a part of the scenes.")
     ] = True,
+    on_device: Annotated[
+        bool | None,
+        typer.Option(
+            "--on-device/--no-on-device",
+            help="Draw samples where networks are trained, and no training scenes.",
+            show_default="where there is a GPU",
+        ),
+    ] = None,
     workers: Annotated[int, typer.Option(help="Processes for scenes and samples.")] = 2,
     work: Annotated[
         Path | None,
@@ -63,7 +73,10 @@ def create(
     from heatpose.create.run import create as create_bundle
     from heatpose.data.cameras import read_camera
     from heatpose.data.views import ViewConfig
+    from heatpose.train.start import training_device
 
+    if on_device is None:
+        on_device = training_device().type == "cuda"
     config = CreateConfig(
         minutes=minutes,
         size=size,
@@ -72,6 +85,8 @@ def create(
         environments=environments,
         backbone=backbone,
         pathtrace=pathtrace,
+        on_device=on_device,
+        **(GPU_BATCHES if on_device else {}),
         seed=seed,
         workers=workers,
         crop_size=crop_size,

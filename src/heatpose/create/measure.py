@@ -29,13 +29,14 @@ def measure_speeds(place: Path, config: CreateConfig) -> Speeds:
     models_folder = place / "models"
     cast = _seconds_per_image(place / "raycast", models_folder, "raycast", config)
     traced = None
-    if config.pathtrace and usable_variants():
+    if config.pathtrace and not config.on_device and usable_variants():
         traced = _seconds_per_image(place / "pathtrace", models_folder, "pathtrace", config)
     models, drawn = read_written(models_folder), scenes.open_scenes(place / "raycast")
+    found = models if config.on_device else _seen(models, drawn)
     speeds, starts = {}, []
     for name, train, batch, objects, cut_from in (
         ("keypoints", networks.train_pose_network, config.keypoint_batch, models, []),
-        ("detector", networks.train_finder, config.detector_batch, _seen(models, drawn), [drawn]),
+        ("detector", networks.train_finder, config.detector_batch, found, [drawn]),
     ):
         begun = time.monotonic()
         # Of two epochs the second is timed: by then all processes run.

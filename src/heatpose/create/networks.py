@@ -5,6 +5,8 @@ from pathlib import Path
 
 from heatpose.create.plan import CreateConfig
 from heatpose.data.backgrounds import Backgrounds
+from heatpose.data.batch_detection import DetectionBatchMaker, DetectionDrawingConfig
+from heatpose.data.batch_samples import DrawingConfig
 from heatpose.data.bop import BopDataset
 from heatpose.data.detection_samples import DetectionSampleConfig, DetectionSet
 from heatpose.data.samples import SampleConfig
@@ -13,9 +15,9 @@ from heatpose.model.network import NetworkConfig
 from heatpose.model.yolov10 import YoloConfig
 from heatpose.objects.catalogue import ObjectModel
 from heatpose.train.config import DetectorConfig, TrainConfig
-from heatpose.train.detector_start import make_detector
+from heatpose.train.detector_start import make_detection_batches, make_detector
 from heatpose.train.loop import train_detector, train_keypoints
-from heatpose.train.start import make_maker, make_network
+from heatpose.train.start import make_batches, make_maker, make_network
 
 FROM_SCENES = 0.4  # of the keypoint samples; the others are rendered on the fly, no two alike
 LARGEST_FRAME = 640  # px, that the detector looks at
@@ -42,6 +44,7 @@ def train_pose_network(
         seed=config.seed,
         workers=config.workers,
         sample=SampleConfig(crop_size=config.crop_side, harsh=HARSH, views=views),
+        drawing=DrawingConfig() if config.on_device else None,
     )
     maker = make_maker(
         list(models), config.backgrounds, training.sample, scenes, FROM_SCENES if scenes else 0.0
@@ -50,7 +53,10 @@ def train_pose_network(
         len(models), n_keypoints=len(models[0].keypoints), crop_size=config.crop_side
     )
     network = make_network(shape, config.seed, config.backbone)
-    train_keypoints(run, maker, network, training, resume=_is_begun(run))
+    batches = None
+    if training.drawing is not None:
+        batches = make_batches(maker, config.backgrounds, training.sample, training.drawing)
+    train_keypoints(run, maker, network, training, resume=_is_begun(run), batches=batches)
 
 
 def train_finder(
@@ -62,9 +68,10 @@ def train_finder(
     epochs: int = EPOCHS,
 ) -> None:
     """Train the detector, or go on with it."""
-    # Windows of frames, in which objects are about as large as in the frames themselves.
+    # Windows of frames, in which objects are about as large as in the frames themselves; what is
+    # drawn where it is learned from are whole frames.
     frame = min(max(config.camera.width, config.camera.height), LARGEST_FRAME)
-    zoom = frame / config.image_side
+    zoom = 1.0 if config.on_device else frame / config.image_side
     training = DetectorConfig(
         samples=samples,
         samples_per_epoch=_per_epoch(samples, config.detector_batch, epochs),
@@ -77,13 +84,20 @@ def train_finder(
             scale=(ZOOM[0] * zoom, ZOOM[1] * zoom),
             harsh=HARSH,
         ),
+        drawing=DetectionDrawingConfig(config.image_side, harsh=HARSH)
+        if config.on_device
+        else None,
     )
-    source = DetectionSet(
-        scenes,
-        [model.object_id for model in models],
-        training.sample,
-        Backgrounds(config.backgrounds),
-    )
+    source: DetectionSet | DetectionBatchMaker
+    if training.drawing is not None:
+        source = make_detection_batches(models, config.backgrounds, training.drawing)
+    else:
+        source = DetectionSet(
+            scenes,
+            [model.object_id for model in models],
+            training.sample,
+            Backgrounds(config.backgrounds),
+        )
     network = make_detector(YoloConfig(len(models), config.size), config.seed)
     names = {model.object_id: model.name for model in models}
     train_detector(run, source, network, training, names=names, resume=_is_begun(run))

@@ -29,6 +29,7 @@ PATHTRACED = 0.6  # of the time for scenes, where path tracing can be used
 MOST_IMAGES = 6000  # for training; of more, training on them is better spent time
 UNSEEN_IMAGES = (10, 100)  # least and most
 SHORT = 180.0  # minutes up to which networks look at less resolution
+ON_DEVICE = (192, 448)  # px of crops and images that a GPU draws, which is fast enough for more
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class CreateConfig:
     environments: Path | None = None  # folder of light from all around
     backbone: Path | None = None  # pretrained trunk of the keypoint network
     pathtrace: bool = True  # part of the scenes, where that is possible
+    on_device: bool = False  # samples are drawn where networks are trained, not from scenes
     seed: int = 0
     workers: int = 2  # processes that draw scenes and make samples
     views: int = 5  # images of a scene
@@ -69,12 +71,14 @@ class CreateConfig:
     @property
     def crop_side(self) -> int:
         """Side of the crops, px: half of it is four times as fast."""
-        return self.crop_size or (128 if self.minutes <= SHORT else 256)
+        usual = 128 if self.minutes <= SHORT else 256
+        return self.crop_size or (ON_DEVICE[0] if self.on_device else usual)
 
     @property
     def image_side(self) -> int:
         """Side of the detector's images, px."""
-        return self.image_size or (320 if self.minutes <= SHORT else 640)
+        usual = 320 if self.minutes <= SHORT else 640
+        return self.image_size or (ON_DEVICE[1] if self.on_device else usual)
 
 
 @dataclass(frozen=True)
@@ -116,11 +120,12 @@ def make_plan(config: CreateConfig, speeds: Speeds, n_objects: int) -> Plan:
     left = max(60 * config.minutes - sum(fixed.values()), 0.0)
     share = {name: part * left for name, part in SHARES.items()}
 
-    traced = 0
-    if speeds.pathtraced is not None:
-        traced = _scenes(PATHTRACED * share["scenes"] / speeds.pathtraced, config.views, 1)
-    share_cast = share["scenes"] - traced * config.views * (speeds.pathtraced or 0.0)
-    cast = _scenes(min(share_cast / speeds.raycast, MOST_IMAGES), config.views, max(4, n_objects))
+    cast = traced = 0
+    if not config.on_device:
+        if speeds.pathtraced is not None:
+            traced = _scenes(PATHTRACED * share["scenes"] / speeds.pathtraced, config.views, 1)
+        rest = share["scenes"] - traced * config.views * (speeds.pathtraced or 0.0)
+        cast = _scenes(min(rest / speeds.raycast, MOST_IMAGES), config.views, max(4, n_objects))
     low, high = UNSEEN_IMAGES
     unseen = _scenes(min(max(share["unseen"] / slowest, low), high), config.views, 2)
 
@@ -150,7 +155,9 @@ def describe(plan: Plan, config: CreateConfig) -> list[str]:
     images = config.views * (plan.raycast_scenes + plan.pathtraced_scenes)
     traced = config.views * plan.pathtraced_scenes
     how = {
-        "scenes": f"{images} images, {traced} of them path traced",
+        "scenes": f"{images} images, {traced} of them path traced"
+        if images
+        else "none, samples are drawn where they are learned from",
         "unseen": f"{config.views * plan.unseen_scenes} images",
         "keypoints": f"{plan.keypoint_samples} samples of {config.crop_side} px",
         "detector": f"{plan.detector_samples} samples of {config.image_side} px, "

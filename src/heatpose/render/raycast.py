@@ -155,7 +155,7 @@ class Renderer:
         return depth
 
     def quick_depth(self, object_id: int, camera_from_object: Array, camera: Camera) -> Depth:
-        """Return what `depth` does, a third of the rays sent: inside, every second pixel's repeated.
+        """Return what `depth` does with a third of the rays: inside, every second pixel's repeated.
 
         Silhouettes are as exact, but for what is less than two pixels wide, and so are depths
         beside their edges.

@@ -273,7 +273,7 @@ def _share_of_object(inside: NDArray[np.intp], outside: NDArray[np.intp]) -> Arr
 
 
 def _smoothed(histogram: Array) -> Array:
-    """Let neighbouring colours of a histogram (COLOURS,) lend each other some, on all three axes."""
+    """Let neighbouring colours of a histogram (COLOURS,) lend each other some, on all axes."""
     n = len(LEND)
     red = LEND @ histogram.reshape(n, n * n)
     both = LEND @ red.reshape(n, n, n)
