@@ -1,5 +1,8 @@
 """The bundle that comes with the repository, on the pictures that come with it."""
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -98,3 +101,32 @@ def test_most_poses_of_the_pictures_are_right(estimator, frames, boxes):
     n_alarms = verdicts.count("false alarm")
     assert verdicts.count("right") > 0.5 * (len(verdicts) - n_alarms)
     assert n_alarms <= 0.2 * len(verdicts)
+
+
+SIGNALLED = """
+import faulthandler, os, signal, sys
+from pathlib import Path
+
+from heatpose.runtime.bundle import read_bundle
+from heatpose.runtime.predictor import open_predictor
+
+faulthandler.enable()  # whose stack for signals the runtime must put back
+network = read_bundle(Path(sys.argv[1])).network
+predictors = [open_predictor(network, sys.argv[2], threads=1) for _ in range(2)]
+while predictors:
+    predictors.pop(0)  # the first goes first
+    signal.signal(signal.SIGUSR1, lambda *_: print("heard"))
+    os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="this system has no such signals")
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_signals_can_be_handled_after_predictors_are_gone(backend):
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALLED, FILE, backend],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.split()) == (0, ["heard"] * 2), done.stderr

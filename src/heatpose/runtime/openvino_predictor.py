@@ -1,5 +1,6 @@
 """Networks through OpenVINO: the default, and the fastest on a processor."""
 
+import functools
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -24,13 +25,12 @@ class OpenVinoPredictor:
     def __init__(
         self, network: bytes, *, threads: int | None = None, precision: Precision | None = None
     ) -> None:
-        core = openvino.Core()
-        model = _fed_with_bytes(core.read_model(network, b""))
+        model = _fed_with_bytes(_core().read_model(network, b""))
         self._inputs = {port.any_name for port in model.inputs}
         # Crops side by side, each on few threads, are done sooner than one after the other on
         # all: 8 crops on 2 threads took 61 ms so, 79 ms as one batch.
         streams = min(threads or os.cpu_count() or 1, MOST_STREAMS)
-        self._compiled = core.compile_model(model, "CPU", _settings(streams, threads, precision))
+        self._compiled = _core().compile_model(model, "CPU", _settings(streams, threads, precision))
         self._queue = openvino.AsyncInferQueue(self._compiled, streams)
         self._queue.set_callback(_keep)
 
@@ -61,10 +61,9 @@ class OpenVinoBoxPredictor:
     def __init__(
         self, network: bytes, *, threads: int | None = None, precision: Precision | None = None
     ) -> None:
-        self._core = openvino.Core()
         self._settings = _settings(1, threads, precision)
         try:
-            model = self._core.read_model(network, b"")
+            model = _core().read_model(network, b"")
         except RuntimeError as error:
             raise unreadable(error) from None
         self.input_size = check_signature(_shapes(model.inputs), _shapes(model.outputs))
@@ -84,9 +83,20 @@ class OpenVinoBoxPredictor:
                 self._requests.pop(next(iter(self._requests)))
             model = self._model.clone()
             model.reshape([1, *shape])
-            compiled = self._core.compile_model(model, "CPU", self._settings)
+            compiled = _core().compile_model(model, "CPU", self._settings)
             self._requests[shape] = compiled.create_infer_request()
         return self._requests[shape]
+
+
+@functools.cache
+def _core() -> openvino.Core:
+    """Return the one core of this process, which stays.
+
+    OpenVINO's CPU plugin gives a thread a stack of its own for signals, which goes with the core,
+    and puts back what was there before. What the second of two cores puts back may have gone with
+    the first: the next signal, as that of a process which ends, would end this one.
+    """
+    return openvino.Core()
 
 
 def _settings(streams: int, threads: int | None, precision: Precision | None) -> dict[str, Any]:
