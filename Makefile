@@ -17,8 +17,10 @@ TORCH ?= torch==2.13.0
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-# Coverage doubles the time of what exports networks: slow tests run without.
-QUICK := $(BIN)/pytest --quiet -m "not slow" --cov --cov-report=term:skip-covered --cov-fail-under=90
+# One thread: networks of tests are so small that more threads wait for each other, the longer the
+# busier the machine is. Coverage doubles the time of what exports networks: slow tests run without.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --quiet
+QUICK := $(PYTEST) -m "not slow" --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 .PHONY: demo test quick clean
 .NOTPARALLEL:
@@ -31,7 +33,7 @@ test: .venv/ready-for-test
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(QUICK)
-	$(BIN)/pytest --quiet -m slow
+	$(PYTEST) -m slow
 
 quick: .venv/ready-for-test
 	$(QUICK)
