@@ -81,8 +81,9 @@ def test_computing_in_bf16_costs_tenths_of_a_pixel(exact, inputs, truth):
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
-def test_each_crop_is_predicted_as_if_alone(exact, inputs, backend):
-    predictor = open_predictor(exact, backend, precision="f32", threads=1)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_each_crop_is_predicted_as_if_alone(exact, inputs, backend, threads):
+    predictor = open_predictor(exact, backend, precision="f32", threads=threads)
     crops, index = inputs
     together = predictor(crops, index)
     for one in (0, BATCH - 1):

@@ -25,19 +25,20 @@ class OpenVinoPredictor:
     def __init__(
         self, network: bytes, *, threads: int | None = None, precision: Precision | None = None
     ) -> None:
-        model = _fed_with_bytes(_core().read_model(network, b""))
-        self._inputs = {port.any_name for port in model.inputs}
+        self._model = _fed_with_bytes(_core().read_model(network, b""))
+        self._inputs = {port.any_name for port in self._model.inputs}
         # Crops side by side, each on few threads, are done sooner than one after the other on
         # all: 8 crops on 2 threads took 61 ms so, 79 ms as one batch.
-        streams = min(threads or os.cpu_count() or 1, MOST_STREAMS)
-        self._compiled = _core().compile_model(model, "CPU", _settings(streams, threads, precision))
-        self._queue = openvino.AsyncInferQueue(self._compiled, streams)
-        self._queue.set_callback(_keep)
+        self._streams = min(threads or os.cpu_count() or 1, MOST_STREAMS)
+        self._options = (threads, precision)
+        self._compiled: dict[int, tuple[openvino.CompiledModel, openvino.AsyncInferQueue]] = {}
+        self._in_streams(self._streams)
 
     @property
     def precision(self) -> str:
         """What the network computes in, as OpenVINO names it: f32, bf16 or f16."""
-        return str(self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
+        compiled, _ = self._in_streams(self._streams)
+        return str(compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
 
     def __call__(
         self,
@@ -47,12 +48,23 @@ class OpenVinoPredictor:
     ) -> NDArray[np.float32]:
         """Predict heatmaps (b, k, s / 4, s / 4) from crops (b, s, s, 3) and objects (b,)."""
         given = checked_inputs(self._inputs, crops, object_index, depth)
-        heatmaps = np.empty((len(crops), *self._compiled.output().shape[1:]), np.float32)
+        # One crop alone gets all threads.
+        compiled, queue = self._in_streams(1 if len(crops) == 1 else self._streams)
+        heatmaps = np.empty((len(crops), *compiled.output().shape[1:]), np.float32)
         for i in range(len(crops)):
             one = {name: values[i, None] for name, values in given.items()}
-            self._queue.start_async(one, heatmaps[i])
-        self._queue.wait_all()
+            queue.start_async(one, heatmaps[i])
+        queue.wait_all()
         return heatmaps
+
+    def _in_streams(self, n: int) -> tuple[openvino.CompiledModel, openvino.AsyncInferQueue]:
+        """Return the network for n crops at a time; compiled when first needed."""
+        if n not in self._compiled:
+            compiled = _core().compile_model(self._model, "CPU", _settings(n, *self._options))
+            queue = openvino.AsyncInferQueue(compiled, n)
+            queue.set_callback(_keep)
+            self._compiled[n] = compiled, queue
+        return self._compiled[n]
 
 
 class OpenVinoBoxPredictor:
