@@ -18,7 +18,7 @@ def skew(vector: Array) -> Array:
 def matrix_from_vector(vector: Array) -> Array:
     """Turn rotation vectors (..., 3), axis times angle in radians, into matrices (..., 3, 3).
 
-    Rodrigues' formula. No angle is so small that it could not be divided by.
+    Rodrigues' formula; angles are never quite 0, so that their limit needs no branch.
     """
     vector = np.asarray(vector, float)
     angle = np.sqrt((vector * vector).sum(axis=-1))[..., None, None] + 1e-150

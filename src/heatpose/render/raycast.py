@@ -83,13 +83,8 @@ class _Target:
 
     def distances(self, camera_from_object: Array, rays: Floats) -> Floats:
         """Return how far along rays (n, 3) of the camera's it is, (n,); inf where they miss it."""
-        object_from_camera = invert(camera_from_object).astype(np.float32)
-        directions = rays @ object_from_camera[:3, :3].T
-        origins = np.empty_like(directions)
-        origins[:] = object_from_camera[:3, 3]
-        found = np.asarray(self.scene.run(origins, directions, query="DISTANCE"), np.float32)
-        found[found > FARTHEST] = np.inf
-        return found
+        found = self.scene.run(*_from_object(camera_from_object, rays), query="DISTANCE")
+        return np.where(found > FARTHEST, np.float32(np.inf), np.asarray(found, np.float32))
 
     def cast(self, camera_from_object: Array, camera: Camera) -> _Hits | None:
         """Send the rays of the pixels around the object's box; None if it is out of sight."""
@@ -97,10 +92,7 @@ class _Target:
         height, width = rows.stop - rows.start, cols.stop - cols.start
         if height <= 0 or width <= 0:
             return None
-        object_from_camera = invert(camera_from_object).astype(np.float32)
-        directions = _rays(rows, cols, camera) @ object_from_camera[:3, :3].T
-        origins = np.empty_like(directions)
-        origins[:] = object_from_camera[:3, 3]
+        origins, directions = _from_object(camera_from_object, _rays(rows, cols, camera))
         hit = self.scene.run(origins, directions, query="INTERSECT", output=True)
         triangle = hit["primID"].reshape(height, width)
         depth = np.where(triangle >= 0, hit["tfar"].reshape(height, width), np.inf)
@@ -115,10 +107,7 @@ class _Target:
 
     def blocks(self, camera_from_object: Array, points: Array, short: float) -> Mask:
         """Say which points (n, 3), mm, camera frame, it hides; it ends ``short`` mm before each."""
-        object_from_camera = invert(camera_from_object)
-        directions = (points @ object_from_camera[:3, :3].T).astype(np.float32)
-        origins = np.empty_like(directions)
-        origins[:] = object_from_camera[:3, 3]
+        origins, directions = _from_object(camera_from_object, points.astype(np.float32))
         reach = 1 - short / np.linalg.norm(points, axis=1)
         hits = self.scene.run(origins, directions, dists=reach.astype(np.float32), query="OCCLUDED")
         hidden: Mask = hits >= 0
@@ -308,6 +297,15 @@ def _rays(rows: slice, cols: slice, camera: Camera) -> Floats:
     rays[..., 0] = (x - camera.cx) / camera.fx
     rays[..., 1] = ((y - camera.cy) / camera.fy)[:, None]
     return rays.reshape(-1, 3)
+
+
+def _from_object(camera_from_object: Array, rays: Floats) -> tuple[Floats, Floats]:
+    """Return origins and directions, (n, 3) each, of the camera's rays in the object's frame."""
+    object_from_camera = invert(camera_from_object).astype(np.float32)
+    directions: Floats = rays @ object_from_camera[:3, :3].T
+    origins = np.empty_like(directions)
+    origins[:] = object_from_camera[:3, 3]
+    return origins, directions
 
 
 def _facet_normals(triangles: Floats) -> Floats:
