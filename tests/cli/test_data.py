@@ -43,6 +43,7 @@ def test_check_calls_what_is_right_healthy_and_draws_it(preprocessed, tmp_path):
     assert image_size(picture)[0] == 1440
 
 
+@pytest.mark.slow
 def test_check_names_a_fault_and_ends_with_status_1(preprocessed, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for path in preprocessed.glob("data/*/rgb/*.png"):
@@ -57,6 +58,7 @@ def test_check_names_a_fault_and_ends_with_status_1(preprocessed, tmp_path, monk
     assert (tmp_path / "lm_check.jpg").is_file()
 
 
+@pytest.mark.slow
 def test_json_is_all_that_check_prints(preprocessed, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     answer = run("check", preprocessed, "--frames", 2, "--json")

@@ -37,6 +37,7 @@ def files_of(folder):
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
+@pytest.mark.slow
 def test_a_data_set_is_drawn_and_goes_on_where_it_was(tmp_path, command):
     result = command()
     assert result.exit_code == 0, result.output

@@ -34,6 +34,7 @@ def test_train_keypoints_makes_a_run_and_says_what_comes_next(tmp_path, models):
     assert (run / "network.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_samples_can_be_drawn_on_the_device(tmp_path, models):
     run = tmp_path / "run"
     command = ["train", "keypoints", "--objects", str(models), "--out", str(run), "--on-device"]
@@ -60,6 +61,7 @@ def test_weights_of_the_pose_are_recorded(tmp_path, models, monkeypatch):
     assert [(loss.pose, loss.monte_carlo) for loss in seen] == [(0.0, 0.0), (0.5, 0.02)]
 
 
+@pytest.mark.slow
 def test_cad_files_are_numbered_and_their_unit_is_said(tmp_path, models):
     run = tmp_path / "run"
     files = [option for path in sorted(models.iterdir()) for option in ("--objects", str(path))]

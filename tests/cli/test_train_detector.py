@@ -30,6 +30,7 @@ def test_train_detector_makes_a_run_and_says_its_plan(tmp_path, small_bop):
     assert again.exit_code == 1 and "holds a run already" in again.output
 
 
+@pytest.mark.slow
 def test_samples_drawn_on_the_device_take_no_data_set(tmp_path, small_bop):
     models, run = small_bop() / "models_eval", tmp_path / "run"
     result = train("--objects", models, "--on-device", "--out", run)

@@ -8,6 +8,7 @@ from heatpose.create.plan import CreateConfig
 from heatpose.export.bundled_detector import image_size_of
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # of the library that trains
 @pytest.mark.parametrize("train", [train_pose_network, train_finder])
 def test_networks_are_trained_without_scenes_where_samples_are_drawn_on_the_device(

@@ -31,6 +31,7 @@ def test_all_steps_run_once_and_a_report_stands_beside_the_bundle(
         assert f"step {number} of 8: {title}" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", CALLS[1:])
 def test_stopped_anywhere_the_same_command_does_only_what_is_missing(
     stand_ins, meshes, out, config, place

@@ -183,6 +183,7 @@ def test_a_depth_image_of_another_size_is_named(dataset, truth):
         evaluate_results(dataset, truth)
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_published_poses_get_their_published_scores(real_data):
     """The BOP toolkit's error functions give these, ADD-S for objects 10 and 11."""

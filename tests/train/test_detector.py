@@ -95,6 +95,7 @@ def test_a_run_leaves_all_that_is_needed_to_use_it(tmp_path):
     assert read_image(run / "contact_sheets" / "epoch_0002.png").shape == (640, 1280, 3)
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_ends_as_one_that_was_not_interrupted(tmp_path, monkeypatch):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train_detector(whole, Rectangles(64), small(), config())

@@ -54,6 +54,7 @@ def test_the_same_seed_gives_the_same_weights():
     assert not torch.equal(first.state_dict()[name], other.state_dict()[name])
 
 
+@pytest.mark.slow
 def test_weights_of_another_run_are_taken_over_and_its_classes_where_they_are_as_many(tmp_path):
     path = tmp_path / "network.safetensors"
     other = make_detector(YoloConfig(2, "n"), 3)

@@ -194,6 +194,7 @@ def test_wrong_labels_stop_it_before_the_first_step(tmp_path, maker, monkeypatch
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path, maker, monkeypatch):
     run = tmp_path / "run"
     train_keypoints(run, maker, make_network(NETWORK, 0), config(maker, samples=16))
@@ -230,6 +231,7 @@ class Clock:
         monkeypatch.setattr(training.Training, "on_train_batch_start", take_time)
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_its_schedule_when_the_time_is_up(tmp_path, maker, monkeypatch, caplog):
     Clock(monkeypatch)
     caplog.set_level("INFO")
@@ -273,6 +275,7 @@ def test_the_progress_bar_shows_time_where_that_decides(maker, monkeypatch):
         assert (task.completed, task.fields["step"], task.total) == (shown, step, 1000)
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_counts_the_time_before(tmp_path, maker, monkeypatch):
     Clock(monkeypatch)
     run = tmp_path / "run"
