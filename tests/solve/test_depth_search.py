@@ -17,7 +17,7 @@ from heatpose.solve.attitudes import N_POINTS, draw_attitudes
 from heatpose.solve.depth import PosedObject, depth_agreement
 from heatpose.solve.depth_poses import correct_with_depth
 from heatpose.solve.depth_search import DepthSearch
-from heatpose.solve.depth_verdict import Verdict, correlation, make_case
+from heatpose.solve.depth_verdict import Verdict, correlation, judge, make_case
 from heatpose.types import PoseEstimate
 
 HOOK, BRICK, SHEET = 4, 3, 9
@@ -240,6 +240,46 @@ def test_where_nothing_was_measured_nothing_is_found(search, renderer, camera):
     assert search(seen_at(turned(OVER), renderer, camera), depth, GREY, camera) is None
 
 
+def test_what_was_not_measured_speaks_neither_for_a_pose_nor_against_it(search, renderer, camera):
+    depth = measured(renderer, camera)
+    few = np.full_like(depth, np.nan)
+    few[::4] = depth[::4]
+    model = search.objects[HOOK]
+    wrong = turned(OVER)
+    for pose in (POSE, wrong):
+        full, some = (
+            judge(
+                pose, make_case(seen_at(pose, renderer, camera), model, one, GREY, camera), renderer
+            )
+            for one in (depth, few)
+        )
+        assert some.near == pytest.approx(full.near / 4, abs=0.05)
+        assert some.contradicted == pytest.approx(full.contradicted / 4, abs=0.05)
+    assert full.contradicted > 0.1
+    nothing = np.full_like(depth, np.nan)
+    blind = judge(
+        POSE, make_case(seen_at(POSE, renderer, camera), model, nothing, GREY, camera), renderer
+    )
+    assert (blind.near, blind.contradicted, blind.hidden) == (0, 0, 0)
+
+
+def test_what_corrections_made_worse_is_taken_back(search, renderer, camera):
+    """Some other thing beside the object was taken for it: keypoints know better."""
+    depth = np.full((camera.height, camera.width), np.nan, np.float32)
+    keypoints = camera.project(search.objects[HOOK].keypoints @ POSE[:3, :3].T + POSE[:3, 3])
+    keypoints[::2] += 40  # so that there is doubt
+    moved = POSE.copy()
+    moved[:3, 3] += [60.0, 20, -250]
+    spreads = np.full(16, 2.0)
+    wrong = replace(seen_at(moved, renderer, camera), keypoints=keypoints, keypoint_spreads=spreads)
+    before = PosedObject(HOOK, POSE, wrong.covariance)
+    assert search(wrong, depth, GREY, camera) is None
+    assert search(wrong, depth, GREY, camera, before=before) is before
+    right = replace(wrong, camera_from_object=POSE)
+    worse = PosedObject(HOOK, moved, wrong.covariance)
+    assert search(right, depth, GREY, camera, before=worse) is None
+
+
 def test_a_box_beyond_the_image_finds_nothing(search, renderer, camera):
     estimate = seen_at(turned(OVER), renderer, camera)
     beyond = replace(estimate, box=(2000.0, 2000.0, 2100.0, 2100.0))
@@ -262,6 +302,26 @@ def test_estimates_take_over_what_is_found_and_how_well_it_agrees(search, render
     assert alone.depth_agreement < 0.7
     assert found.score == estimate.score
     assert np.flatnonzero(~found.inliers).tolist() == [3]
+
+
+def test_a_search_is_told_what_corrections_have_changed(search, renderer, camera):
+    class Back(DepthSearch):
+        """Takes every correction back."""
+
+        def __call__(self, estimate, depth, image, camera, before=None):
+            return before
+
+    depth, back = measured(renderer, camera), Back(search.objects, renderer)
+    moved = POSE.copy()
+    moved[2, 3] += 10
+    estimate = seen_at(moved, renderer, camera)
+    [corrected] = correct_with_depth([estimate], depth, GREY, camera, renderer, search=search)
+    [found] = correct_with_depth([estimate], depth, GREY, camera, renderer, search=back)
+    assert corrected.camera_from_object[2, 3] == pytest.approx(POSE[2, 3], abs=1)
+    assert np.array_equal(found.camera_from_object, moved)
+    nothing = np.full_like(depth, np.nan)
+    [left] = correct_with_depth([estimate], nothing, GREY, camera, renderer, search=back)
+    assert left.depth_agreement is None and np.array_equal(left.camera_from_object, moved)
 
 
 def test_attitudes_show_the_surface_that_a_camera_would_see(objects, renderer):

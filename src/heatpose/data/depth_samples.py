@@ -29,7 +29,7 @@ class DepthConfig:
 
     missing: float = 0.15  # share of samples without any
     holes: float = 0.4  # share of the others that lack pieces
-    strength: float = 1.5  # of depth cameras (`DepthSensor`), at most; for what is rendered
+    strength: float = 3.0  # of depth cameras (`DepthSensor`), at most; for what is rendered
 
     def __post_init__(self) -> None:
         for name in ("missing", "holes"):

@@ -147,7 +147,7 @@ def _fit(one: PosedObject, depth: Depth, camera: Camera, renderer: Renderer) -> 
     view = _view(one, depth, camera, renderer)
     if view is None:
         return None
-    prior = _prior(one)
+    prior = pose_prior(one)
     start = renderer.surface(one.object_id, prior.pose, view.camera)
     farther = _farther(view.depth - start.depth, prior)
     if farther is None or prior.pose[2, 3] + farther <= 0:
@@ -206,7 +206,8 @@ def _view(one: PosedObject, depth: Depth, camera: Camera, renderer: Renderer) ->
     return cut_depth(rows, cols, depth, camera)
 
 
-def _prior(one: PosedObject) -> PosePrior:
+def pose_prior(one: PosedObject) -> PosePrior:
+    """Return what the picture knows of a pose: more of its turn than of its distance."""
     pose = one.camera_from_object
     own_from_left = np.eye(6)
     own_from_left[3:, :3] = -skew(pose[:3, 3])

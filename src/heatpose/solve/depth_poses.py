@@ -1,4 +1,4 @@
-"""Estimates of a picture, corrected by depth."""
+"""Estimates of a picture, corrected by depth, searched for in it, or put onto what it shows."""
 
 import logging
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ from heatpose.solve.depth import (
 )
 from heatpose.solve.depth_search import DepthSearch
 from heatpose.solve.depth_verdict import agreeing_keypoints
+from heatpose.solve.standing import stand
 from heatpose.types import PoseEstimate
 
 LOG = logging.getLogger(__name__)
@@ -63,12 +64,16 @@ def correct_with_depth(
     if search is None:
         return corrected
     look = partial(search, depth=depth, image=image, camera=camera)
+    before = [None if fit is None else one for one, fit in zip(objects, fits, strict=True)]
     with ThreadPoolExecutor(threads) as pool:
-        found = list(pool.map(look, corrected))
+        found = list(pool.map(lambda one, other: look(one, before=other), corrected, before))
     for i, (one, other) in enumerate(zip(corrected, found, strict=True)):
+        model = search.objects[one.object_id]
+        if other is None:
+            posed = PosedObject(one.object_id, one.camera_from_object, one.covariance)
+            other = stand(posed, model, depth, camera, renderer)
         if other is not None:
             agreement = depth_agreement(other, depth, camera, renderer)
-            model = search.objects[one.object_id]
             inliers = agreeing_keypoints(other.camera_from_object, one, model, camera)
             corrected[i] = _with_another(one, other, agreement, inliers)
     return corrected

@@ -41,7 +41,8 @@ from heatpose.solve.depth_view import DepthView
 from heatpose.solve.refine import covariance_of
 from heatpose.types import PoseEstimate
 
-N_LOOKED_AT, N_FITTED = 64, 6  # of the best: those that are scored once more, and those fitted
+N_LOOKED_AT, N_FITTED = 64, 12  # of the best: those that are scored once more; most are fitted
+LEFT_OUT = 0.25  # below the best score, nothing is fitted
 REACH, BINS = 1.3, 36  # diameters to either side of the first guess, and bins of the distances
 NEARLY = 0.25  # the same reach for those that are scored once more
 SOFT = 0.15  # diameters that a point may be off before it counts for nothing
@@ -68,6 +69,7 @@ class DepthSearch:
         depth: Depth,
         image: Image,
         camera: Camera,
+        before: PosedObject | None = None,
     ) -> PosedObject | None:
         """Return another pose of an object if depth and picture clearly prefer it.
 
@@ -76,6 +78,7 @@ class DepthSearch:
             depth: (h, w), mm along z, NaN where nothing was measured.
             image: the picture, (h, w, 3).
             camera: of picture and depth, without distortion.
+            before: the same before depth has corrected it; taken back where it is clearly better.
         """
         case = make_case(estimate, self.objects[estimate.object_id], depth, image, camera)
         if case is None:
@@ -86,6 +89,9 @@ class DepthSearch:
             return None
         first = first and judge(pose, case, self.renderer)
         best, least = None, -np.inf if first is None else first.score + MARGIN
+        again = before and judge(before.camera_from_object, case, self.renderer)
+        if again and again.score > least:
+            best, least = before, again.score + MARGIN
         for start in _candidates(case, pose, self.attitudes(estimate.object_id)):
             found = _fitted(start, case, self.renderer)
             verdict = found and judge(found.camera_from_object, case, self.renderer)
@@ -123,7 +129,8 @@ def _candidates(case: Case, pose: Array, attitudes: Attitudes) -> Iterator[Array
     """Give the poses (4, 4) that fit best before they are fitted, those that differ, best first."""
     starts, scores = _turned_a_little(_all_around(case, pose, attitudes), case)
     given: list[Array] = []
-    for i in np.argsort(-scores):
+    order = np.argsort(-scores)
+    for i in order[scores[order] > scores[order[0]] - LEFT_OUT]:
         found = make_transform(starts.rotations[i], starts.places[i])
         if not any(_alike(found, other, case.model.diameter) for other in given):
             given.append(found)

@@ -42,7 +42,7 @@ CLEAR = (0.05, 0.8, 0.4)  # the same three of a pose after which no other is tri
 class Verdict:
     """How well a pose fits depth and picture."""
 
-    near: float  # share of its surface with a measured depth that lies there
+    near: float  # share of what is drawn of it that was measured there
     contradicted: float  # share of it that was measured farther away
     hidden: float  # share of it that was measured nearer
     overlap: float  # of the box of what is seen of it with the detection's (IoU)
@@ -143,21 +143,23 @@ def _within(low: float, high: float, size: int) -> slice:
 
 
 def judge(pose: Array, case: Case, renderer: Renderer, colours: bool = True) -> Verdict | None:
-    """Say how well a pose (4, 4) fits; None where too little of its surface was measured.
+    """Say how well a pose (4, 4) fits; None where nothing of it is in the picture to be seen.
 
-    Without colours, which take longer, it can be seen whether it is doubtful.
+    What was not measured speaks neither for a pose nor against it: a few pixels, which may be of
+    other things, do not decide about an object that sends no light back. Without colours, which
+    take longer, it can be seen whether it is doubtful.
     """
     view, within = case.view, case.tolerance
     drawn = renderer.depth(case.estimate.object_id, pose, view.camera)
+    there = np.isfinite(drawn)
     off = view.depth - drawn
-    measured = np.isfinite(off)
-    rows, cols = np.nonzero(np.isfinite(drawn) & ~(off <= -within))
-    if np.count_nonzero(measured) < FEWEST_PIXELS or not len(rows):
+    rows, cols = np.nonzero(there & ~(off <= -within))  # NaN is not: it may be seen
+    if not len(rows):
         return None
     seen = (cols.min() - 0.5, rows.min() - 0.5, cols.max() + 0.5, rows.max() + 0.5)
     corners = np.reshape(case.estimate.box, (2, 2))
     box = view.camera.project(case.camera.unproject(corners, np.ones(2))).ravel()
-    off = off[measured]
+    off = off[there]
     return Verdict(
         near=float((np.abs(off) < within).mean()),
         contradicted=float((off >= within).mean()),

@@ -1,0 +1,125 @@
+"""Objects that send no light back stand on what a depth camera measures around them.
+
+The picture alone says how far away a dark or shiny object is, and says it badly. But what it stands
+on was measured: a plane, which the lowest point of the object touches. That is one residual along
+the normal of the plane, and with the object turned about rightly it says the distance to some
+thousandths. An object that floats is as far from where it seems to stand as it would have to move:
+too far, and nothing is done.
+"""
+
+import numpy as np
+
+from heatpose.geometry.arrays import Array, Depth
+from heatpose.geometry.camera import Camera
+from heatpose.geometry.transforms import transform_points
+from heatpose.objects.catalogue import ObjectModel
+from heatpose.render.raycast import Renderer
+from heatpose.solve.depth import NARROWEST, PosedObject, pose_prior
+from heatpose.solve.depth_view import DepthView, cut_depth
+from heatpose.solve.refine import covariance_of, perturbed
+
+UNSEEN = 0.1  # share of an object's surface that was measured there or behind it, at most
+FEWEST = 60  # pixels that were measured around an object
+TRIES = 64  # planes through three of these
+FLAT = 10.0  # mm that a point of a plane may be off
+LEAST_SHARE = 0.35  # of what was measured around an object, that its plane must have
+# Share of what was measured next to the lowest point that must be of the plane, and what is next
+# to it, as a share of the longer side of what is seen of the object.
+LEAST_BESIDE, BESIDE = 0.3, 0.3
+FARTHEST = 0.05  # share of its distance by which an object may move
+EXACT = 0.01  # spread of the gap between object and plane, diameters
+
+
+def stand(
+    one: PosedObject, model: ObjectModel, depth: Depth, camera: Camera, renderer: Renderer
+) -> PosedObject | None:
+    """Put an object that was not measured onto the plane that was measured around it.
+
+    Args:
+        one: the object, as it is turned.
+        model: of it.
+        depth: (h, w), mm along z, NaN where nothing was measured.
+        camera: of the depth image, without distortion.
+        renderer: knows the object.
+
+    Returns:
+        None where it was measured, or no plane was that it can stand on.
+    """
+    pose = one.camera_from_object
+    rows, cols = renderer.region(one.object_id, pose, camera)
+    height, width = rows.stop - rows.start, cols.stop - cols.start
+    if height <= 0 or width <= 0:  # out of sight
+        return None
+    side = max(height, width)
+    around = _wider(rows, side, camera.height), _wider(cols, side, camera.width)
+    view = cut_depth(*around, depth, camera)
+    drawn = renderer.depth(one.object_id, pose, view.camera)
+    behind = view.depth - drawn  # NaN where nothing was measured: that counts as not seen
+    if np.count_nonzero(behind > -NARROWEST) > UNSEEN * np.isfinite(drawn).sum():
+        return None
+    points = _points(view)
+    plane = find_plane(points)
+    if plane is None:
+        return None
+    normal, offset = plane
+    vertices = transform_points(pose, model.mesh.vertices)
+    lowest = vertices[np.argmin(vertices @ normal)]
+    gap = offset - normal @ lowest
+    if abs(gap) > FARTHEST * abs(normal @ pose[:3, 3]):
+        return None
+    across = np.linalg.norm(camera.project(points) - camera.project(lowest), axis=1)
+    beside = points[across < BESIDE * side]
+    if len(beside) and (np.abs(beside @ normal - offset) < FLAT).mean() < LEAST_BESIDE:
+        return None
+    return _touching(one, lowest, normal, gap, EXACT * model.diameter)
+
+
+def _wider(part: slice, margin: int, size: int) -> slice:
+    return slice(max(part.start - margin, 0), min(part.stop + margin, size))
+
+
+def _touching(
+    one: PosedObject, point: Array, normal: Array, gap: float, spread: float
+) -> PosedObject:
+    """Move an object so that a point of it, (3,), comes nearer to a plane by a gap, mm.
+
+    How the picture has it counts as its covariance says, but for its distance.
+    """
+    pose, prior = one.camera_from_object, pose_prior(one)
+    slope = np.concatenate([np.cross(point - pose[:3, 3], normal), normal])
+    equations = prior.precision + np.outer(slope, slope) / spread**2
+    change = np.linalg.solve(equations, slope * (gap / spread**2))
+    moved = perturbed(pose, np.asarray(change, float))
+    return PosedObject(one.object_id, moved, covariance_of(equations, np.array(1.0), moved))
+
+
+def find_plane(points: Array) -> tuple[Array, float] | None:
+    """Find the plane that most points (n, 3), mm, camera frame, lie on, by RANSAC.
+
+    Returns:
+        Its normal n (3,), towards the camera, and n . p of its points p, mm. None where there are
+        too few points, or too few of them lie on one plane.
+    """
+    if len(points) < FEWEST:
+        return None
+    rng = np.random.default_rng(0)
+    corners = points[rng.integers(len(points), size=(TRIES, 3))]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
+    offsets = np.einsum("ti,ti->t", normals, corners[:, 0])
+    near = np.abs(points @ normals.T - offsets) < FLAT
+    near[:, ~normals.any(axis=1)] = False  # the same point twice is no plane
+    on = points[near[:, near.sum(axis=0).argmax()]]
+    if len(on) < max(LEAST_SHARE * len(points), 3):
+        return None
+    middle = on.mean(axis=0)
+    normal = np.linalg.svd(on - middle, full_matrices=False)[2][2]
+    normal = normal if normal @ middle < 0 else -normal
+    return normal, float(normal @ middle)
+
+
+def _points(view: DepthView) -> Array:
+    """Return what was measured, (n, 3), mm, camera frame."""
+    rows, cols = np.nonzero(np.isfinite(view.depth))
+    pixels = np.stack([cols, rows], axis=1).astype(float)
+    return view.camera.unproject(pixels, view.depth[rows, cols].astype(float))
