@@ -89,7 +89,8 @@ def main() -> None:
     first = next(iter(modules))
     before = judge(modules[first], batch, True)
     maker = SampleMaker(objects, scenery, config.sample)
-    train(modules, SampleStream(maker, 0, config.seed, options.first))
+    length = config.steps * config.batch_size
+    train(modules, SampleStream(maker, length, config.seed, options.first))
     print(f"{machine()}; {config.steps} steps of {config.batch_size} samples, {len(unseen)} unseen")
     print(f"before training {first} has a loss of {before[0]:.2f}, and {before[1]:.2f} px\n")
     print("| fusion | parameters, M | with depth | without |")

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -22,6 +24,10 @@ def test_the_same_number_gives_the_same_sample_and_another_a_different_one(maker
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["crop"], other["crop"])
     assert not torch.equal(SampleStream(maker, 10, seed=5)[3]["crop"], first["crop"])
+
+
+def test_a_stream_ends(maker):
+    assert len(list(itertools.islice(SampleStream(maker, 3), 5))) == 3
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on one core

@@ -239,6 +239,8 @@ class DetectionStream(Dataset[dict[str, torch.Tensor]]):
             image (s, s, 3) uint8; boxes (m, 4) float32, px, padded with NaN; labels (m,) int64,
             padded with -1.
         """
+        if number >= self.length:
+            raise IndexError(number)  # where Python's iteration ends
         cv2.setNumThreads(0)  # the processes are the threads
         sample = self.detection_set(np.random.default_rng([self.seed, self.first + number]))
         most = self.detection_set.config.max_objects

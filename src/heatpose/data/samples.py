@@ -293,6 +293,8 @@ class SampleStream(Dataset[dict[str, torch.Tensor]]):
             crop (s, s, 3) uint8; object_index () int64; camera_matrix (3, 3) and
             camera_from_object (4, 4), float32; depth (2, s, s) float32, where samples have any.
         """
+        if number >= self.length:
+            raise IndexError(number)  # where Python's iteration ends
         cv2.setNumThreads(0)  # the processes are the threads
         sample = self.maker(np.random.default_rng([self.seed, self.first + number]))
         tensors = {
