@@ -29,6 +29,7 @@ AGAINST, HIDDEN = 1.5, 0.4  # what a point counts that contradicts, and one that
 OVERLAP, KEYPOINTS, COLOURS = 1.0, 0.6, 0.6
 PLAIN = 0.05  # spread of colours, RGB in [0, 1], that says as little as none
 KEYPOINT_SPREAD = 0.06  # of the box's longer side, beside each keypoint's own spread
+LEAST_MEASURED = 0.5  # of a surface; of what is measured less, shares are of so much
 TOLERANCE = 0.05  # diameters that the surface may be off, where that is more than noise
 FRONT = (0.1, 0.35)  # quantiles of the depth in the middle of the box: the object, or its front
 # A pose is doubted, and another looked for, with this share of its surface contradicted or more,
@@ -42,7 +43,7 @@ CLEAR = (0.05, 0.8, 0.4)  # the same three of a pose after which no other is tri
 class Verdict:
     """How well a pose fits depth and picture."""
 
-    near: float  # share of what is drawn of it that was measured there
+    near: float  # share of its surface with a measured depth that lies there; see `judge`
     contradicted: float  # share of it that was measured farther away
     hidden: float  # share of it that was measured nearer
     overlap: float  # of the box of what is seen of it with the detection's (IoU)
@@ -145,9 +146,9 @@ def _within(low: float, high: float, size: int) -> slice:
 def judge(pose: Array, case: Case, renderer: Renderer, colours: bool = True) -> Verdict | None:
     """Say how well a pose (4, 4) fits; None where nothing of it is in the picture to be seen.
 
-    What was not measured speaks neither for a pose nor against it: a few pixels, which may be of
-    other things, do not decide about an object that sends no light back. Without colours, which
-    take longer, it can be seen whether it is doubtful.
+    Of an object of which less than half was measured, shares are of that half: a few pixels, which
+    may be of other things, do not decide about an object that sends no light back. Without
+    colours, which take longer, it can be seen whether it is doubtful.
     """
     view, within = case.view, case.tolerance
     drawn = renderer.depth(case.estimate.object_id, pose, view.camera)
@@ -159,11 +160,12 @@ def judge(pose: Array, case: Case, renderer: Renderer, colours: bool = True) -> 
     seen = (cols.min() - 0.5, rows.min() - 0.5, cols.max() + 0.5, rows.max() + 0.5)
     corners = np.reshape(case.estimate.box, (2, 2))
     box = view.camera.project(case.camera.unproject(corners, np.ones(2))).ravel()
-    off = off[there]
+    off = off[np.isfinite(off)]
+    count = max(len(off), LEAST_MEASURED * np.count_nonzero(there))
     return Verdict(
-        near=float((np.abs(off) < within).mean()),
-        contradicted=float((off >= within).mean()),
-        hidden=float((off <= -within).mean()),
+        near=np.count_nonzero(np.abs(off) < within) / count,
+        contradicted=np.count_nonzero(off >= within) / count,
+        hidden=np.count_nonzero(off <= -within) / count,
         overlap=float(intersection_over_union(np.array([seen]), box[None])[0, 0]),
         support=float(keypoint_support(pose[None, :3, :3], pose[None, :3, 3], case)[0]),
         colours=_colours(pose, case, renderer, rows, cols) if colours else 0.0,
