@@ -76,6 +76,7 @@ def main() -> None:
     parser.add_argument("--split", default="test")
     parser.add_argument("--bundle", action="append", default=[], metavar="NAME=PATH")
     parser.add_argument("--conditions", default=",".join(CONDITIONS), help="any of these")
+    parser.add_argument("--no-search", action="store_true", help="correct by depth alone")
     parser.add_argument("--images", type=int, help="so many of the data set, evenly chosen")
     parser.add_argument("--out", type=Path, required=True, help="file that holds what is known")
     parser.add_argument("--plot", type=Path, help="picture of the curves, .svg or .png")
@@ -87,6 +88,8 @@ def main() -> None:
     for given in options.bundle:
         name, path = given.split("=", 1)
         estimator = PoseEstimator.load(Path(path), threads=1, geometry=False)
+        if options.no_search:
+            estimator.search = None
         rows = [row for row in rows if row.bundle != name]
         rows += study.measure(name, estimator, [TRUE_DEPTH, *conditions])
         write_rows(options.out, rows)

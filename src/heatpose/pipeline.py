@@ -101,7 +101,7 @@ class PoseEstimator:
         self.wants_depth = "depth" in inputs
         self.detector = detector
         self.renderer = Renderer({one.object_id: one.mesh for one in objects})
-        self.search = DepthSearch(self.objects, self.renderer)
+        self.search: DepthSearch | None = DepthSearch(self.objects, self.renderer)
         if not 1 <= looks <= MOST_LOOKS:
             raise ValueError(f"looks must be 1 to {MOST_LOOKS}, got {looks}")
         self.looks = looks

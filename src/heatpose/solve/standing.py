@@ -19,6 +19,7 @@ from heatpose.solve.depth_view import DepthView, cut_depth
 from heatpose.solve.refine import covariance_of, perturbed
 
 UNSEEN = 0.1  # share of an object's surface that was measured there or behind it, at most
+FEW = 32  # rows and columns of pixels that say whether it was
 FEWEST = 60  # pixels that were measured around an object
 TRIES = 64  # planes through three of these
 FLAT = 10.0  # mm that a point of a plane may be off
@@ -51,20 +52,16 @@ def stand(
     if height <= 0 or width <= 0:  # out of sight
         return None
     side = max(height, width)
+    if _seen_share(one, rows, cols, depth, camera, renderer) > UNSEEN:
+        return None
     around = _wider(rows, side, camera.height), _wider(cols, side, camera.width)
     view = cut_depth(*around, depth, camera)
-    drawn = renderer.depth(one.object_id, pose, view.camera)
-    behind = view.depth - drawn  # NaN where nothing was measured: that counts as not seen
-    if np.count_nonzero(behind > -NARROWEST) > UNSEEN * np.isfinite(drawn).sum():
-        return None
     points = _points(view)
     plane = find_plane(points)
     if plane is None:
         return None
     normal, offset = plane
-    vertices = transform_points(pose, model.mesh.vertices)
-    lowest = vertices[np.argmin(vertices @ normal)]
-    gap = offset - normal @ lowest
+    lowest, gap = _foot(model, pose, normal, offset)
     if abs(gap) > FARTHEST * abs(normal @ pose[:3, 3]):
         return None
     across = np.linalg.norm(camera.project(points) - camera.project(lowest), axis=1)
@@ -72,6 +69,25 @@ def stand(
     if len(beside) and (np.abs(beside @ normal - offset) < FLAT).mean() < LEAST_BESIDE:
         return None
     return _touching(one, lowest, normal, gap, EXACT * model.diameter)
+
+
+def _foot(model: ObjectModel, pose: Array, normal: Array, offset: float) -> tuple[Array, float]:
+    """Return the lowest point of an object over a plane, (3,), and how far that must rise, mm."""
+    vertices = transform_points(pose, model.mesh.vertices)
+    lowest = vertices[np.argmin(vertices @ normal)]
+    return lowest, float(offset - normal @ lowest)
+
+
+def _seen_share(
+    one: PosedObject, rows: slice, cols: slice, depth: Depth, camera: Camera, renderer: Renderer
+) -> float:
+    """Return of which share of an object's surface, or what is behind it, depth is known."""
+    step = -(-max(rows.stop - rows.start, cols.stop - cols.start) // FEW)
+    part = depth[rows, cols][::step, ::step]
+    shift = -np.array([cols.start, rows.start]) / step
+    seen_by = camera.warped(1 / step, shift, part.shape[1], part.shape[0])
+    drawn = renderer.depth(one.object_id, one.camera_from_object, seen_by)
+    return float((part > drawn - NARROWEST).sum() / max(np.isfinite(drawn).sum(), 1))
 
 
 def _wider(part: slice, margin: int, size: int) -> slice:
