@@ -41,8 +41,7 @@ from heatpose.solve.depth_view import DepthView
 from heatpose.solve.refine import covariance_of
 from heatpose.types import PoseEstimate
 
-N_LOOKED_AT, N_FITTED = 64, 12  # of the best: those that are scored once more; most are fitted
-LEFT_OUT = 0.25  # below the best score, nothing is fitted
+N_LOOKED_AT, N_FITTED = 64, 6  # of the best: those that are scored once more, and those fitted
 REACH, BINS = 1.3, 36  # diameters to either side of the first guess, and bins of the distances
 NEARLY = 0.25  # the same reach for those that are scored once more
 SOFT = 0.15  # diameters that a point may be off before it counts for nothing
@@ -129,8 +128,7 @@ def _candidates(case: Case, pose: Array, attitudes: Attitudes) -> Iterator[Array
     """Give the poses (4, 4) that fit best before they are fitted, those that differ, best first."""
     starts, scores = _turned_a_little(_all_around(case, pose, attitudes), case)
     given: list[Array] = []
-    order = np.argsort(-scores)
-    for i in order[scores[order] > scores[order[0]] - LEFT_OUT]:
+    for i in np.argsort(-scores):
         found = make_transform(starts.rotations[i], starts.places[i])
         if not any(_alike(found, other, case.model.diameter) for other in given):
             given.append(found)
