@@ -190,7 +190,8 @@ def _overlaps(starts: _Starts, seen: Mask, case: Case) -> Array:
     low = np.where(seen[..., None], pixels, np.inf).min(axis=1)
     high = np.where(seen[..., None], pixels, -np.inf).max(axis=1)
     some = np.asarray((low <= high).all(axis=1))
-    middle, half = (low + high)[some] / 2, BETWEEN * (high - low)[some] / 2
+    low, high = low[some], high[some]
+    middle, half = (low + high) / 2, BETWEEN * (high - low) / 2
     boxes = np.concatenate([middle - half, middle + half], axis=1)
     overlaps = np.zeros(len(points))
     overlaps[some] = intersection_over_union(boxes, np.array([case.estimate.box]))[:, 0]
