@@ -47,7 +47,8 @@ def correct_with_depth(
         camera: of picture and depth, without distortion.
         renderer: knows the objects.
         threads: that share them.
-        search: looks for another pose where depth contradicts the picture's; None to do without.
+        search: looks for another pose where depth contradicts the picture's; None for corrections
+            alone.
     """
     objects = [
         PosedObject(one.object_id, one.camera_from_object, one.covariance) for one in estimates
