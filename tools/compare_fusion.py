@@ -93,6 +93,16 @@ def main() -> None:
     train(modules, SampleStream(maker, length, config.seed, options.first))
     print(f"{machine()}; {config.steps} steps of {config.batch_size} samples, {len(unseen)} unseen")
     print(f"before training {first} has a loss of {before[0]:.2f}, and {before[1]:.2f} px\n")
+    print_losses(modules, batch, options.out, ids)
+
+
+def print_losses(
+    modules: dict[Fusion, KeypointTraining],
+    batch: Batch,
+    out: Path | None,
+    ids: list[int],
+) -> None:
+    """Print the loss of each network on samples that none has seen, and save it if asked to."""
     print("| fusion | parameters, M | with depth | without |")
     print("|---|---|---|---|")
     for fusion, module in modules.items():
@@ -100,9 +110,9 @@ def main() -> None:
         after = [judge(module, batch, depth) for depth in (True, False)]
         cells = [f"{loss:.2f}, {px:.2f} px" for loss, px in after]
         print(f"| {fusion} | {size:.2f} | {' | '.join(cells)} |", flush=True)
-        if options.out:
-            options.out.mkdir(parents=True, exist_ok=True)
-            save_network(options.out / f"{fusion}.safetensors", module.average, {"ids": ids})
+        if out:
+            out.mkdir(parents=True, exist_ok=True)
+            save_network(out / f"{fusion}.safetensors", module.average, {"ids": ids})
 
 
 def make_module(
