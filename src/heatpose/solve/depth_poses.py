@@ -4,7 +4,6 @@ import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 
 from heatpose.geometry.arrays import Depth, Image, Mask
 from heatpose.geometry.camera import Camera
@@ -50,9 +49,7 @@ def correct_with_depth(
         search: looks for another pose where depth contradicts the picture's; None for corrections
             alone.
     """
-    objects = [
-        PosedObject(one.object_id, one.camera_from_object, one.covariance) for one in estimates
-    ]
+    objects = [_posed(one) for one in estimates]
     fits = refine_with_depth(objects, depth, camera, renderer, threads)
     if not any(fits) and _is_other_unit(depth_ratio(objects, depth, camera, renderer)):
         return list(estimates)
@@ -64,20 +61,25 @@ def correct_with_depth(
     ]
     if search is None:
         return corrected
-    look = partial(search, depth=depth, image=image, camera=camera)
+
+    def another(one: PoseEstimate, before: PosedObject | None) -> PosedObject | None:
+        found = search(one, depth, image, camera, before)
+        return found or stand(_posed(one), search.objects[one.object_id], depth, camera, renderer)
+
     before = [None if fit is None else one for one, fit in zip(objects, fits, strict=True)]
     with ThreadPoolExecutor(threads) as pool:
-        found = list(pool.map(lambda one, other: look(one, before=other), corrected, before))
+        found = list(pool.map(another, corrected, before))
     for i, (one, other) in enumerate(zip(corrected, found, strict=True)):
-        model = search.objects[one.object_id]
-        if other is None:
-            posed = PosedObject(one.object_id, one.camera_from_object, one.covariance)
-            other = stand(posed, model, depth, camera, renderer)
         if other is not None:
             agreement = depth_agreement(other, depth, camera, renderer)
+            model = search.objects[one.object_id]
             inliers = agreeing_keypoints(other.camera_from_object, one, model, camera)
             corrected[i] = _with_another(one, other, agreement, inliers)
     return corrected
+
+
+def _posed(estimate: PoseEstimate) -> PosedObject:
+    return PosedObject(estimate.object_id, estimate.camera_from_object, estimate.covariance)
 
 
 def _with_depth(estimate: PoseEstimate, fit: DepthFit) -> PoseEstimate:

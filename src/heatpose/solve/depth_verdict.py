@@ -29,7 +29,7 @@ AGAINST, HIDDEN = 1.5, 0.4  # what a point counts that contradicts, and one that
 OVERLAP, KEYPOINTS, COLOURS = 1.0, 0.6, 0.6
 PLAIN = 0.05  # spread of colours, RGB in [0, 1], that says as little as none
 KEYPOINT_SPREAD = 0.06  # of the box's longer side, beside each keypoint's own spread
-LEAST_MEASURED = 0.5  # of a surface; of what is measured less, shares are of so much
+LEAST_MEASURED = 0.5  # share of a surface: with less of it measured, its shares are of so much
 TOLERANCE = 0.05  # diameters that the surface may be off, where that is more than noise
 FRONT = (0.1, 0.35)  # quantiles of the depth in the middle of the box: the object, or its front
 # A pose is doubted, and another looked for, with this share of its surface contradicted or more,

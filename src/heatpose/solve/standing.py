@@ -19,8 +19,8 @@ from heatpose.solve.depth_view import DepthView, cut_depth
 from heatpose.solve.refine import covariance_of, perturbed
 
 UNSEEN = 0.1  # share of an object's surface that was measured there or behind it, at most
-FEW = 32  # rows and columns of pixels that say whether it was
-FEWEST = 60  # pixels that were measured around an object
+SAMPLED = 32  # rows and columns of pixels, at most, that say whether it was
+FEWEST_POINTS = 60  # pixels that were measured around an object
 TRIES = 64  # planes through three of these
 FLAT = 10.0  # mm that a point of a plane may be off
 LEAST_SHARE = 0.35  # of what was measured around an object, that its plane must have
@@ -82,7 +82,7 @@ def _seen_share(
     one: PosedObject, rows: slice, cols: slice, depth: Depth, camera: Camera, renderer: Renderer
 ) -> float:
     """Return of which share of an object's surface, or what is behind it, depth is known."""
-    step = -(-max(rows.stop - rows.start, cols.stop - cols.start) // FEW)
+    step = -(-max(rows.stop - rows.start, cols.stop - cols.start) // SAMPLED)
     part = depth[rows, cols][::step, ::step]
     shift = -np.array([cols.start, rows.start]) / step
     seen_by = camera.warped(1 / step, shift, part.shape[1], part.shape[0])
@@ -116,7 +116,7 @@ def find_plane(points: Array) -> tuple[Array, float] | None:
         Its normal n (3,), towards the camera, and n . p of its points p, mm. None where there are
         too few points, or too few of them lie on one plane.
     """
-    if len(points) < FEWEST:
+    if len(points) < FEWEST_POINTS:
         return None
     rng = np.random.default_rng(0)
     corners = points[rng.integers(len(points), size=(TRIES, 3))]
