@@ -72,6 +72,7 @@ def test_what_samples_come_from_must_be_clear(tmp_path, extra, message):
         (["--objects", "nowhere"], "no file at nowhere"),
         (["--backgrounds", "nowhere"], "no folder of background photographs at nowhere"),
         (["--init", "nowhere.safetensors"], "nowhere.safetensors"),
+        (["--trunk", "nowhere.heatpose"], "nowhere.heatpose"),
         (["--unseen", "nowhere"], "nowhere is not a BOP data set"),
         (["--mosaic", "2"], "mosaic is a share in [0, 1], got 2.0"),
     ],

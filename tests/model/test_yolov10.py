@@ -7,13 +7,13 @@ from torch import nn
 from heatpose.model.yolov10 import (
     N_BINS,
     STRIDES,
-    ConvNorm,
     Head,
     YoloConfig,
     YoloV10,
     best_detections,
     decode_boxes,
 )
+from heatpose.model.yolov10_blocks import ConvNorm
 
 SIZES = ["n", "s", "m", "b", "l", "x"]
 # Table 1 of the paper: parameters in millions, and 1e9 operations at 640 x 640 px.
@@ -187,7 +187,12 @@ def test_batch_norms_have_the_constants_of_the_family(network):
 
 
 @pytest.mark.parametrize(
-    ("config", "message"), [({"n_classes": 0}, "n_classes"), ({"n_classes": 3, "size": "w"}, "'w'")]
+    ("config", "message"),
+    [
+        ({"n_classes": 0}, "n_classes"),
+        ({"n_classes": 3, "size": "w"}, "'w'"),
+        ({"n_classes": 3, "backbone": "vgg"}, "yolov10 or resnet18, got 'vgg'"),
+    ],
 )
 def test_a_config_that_makes_no_sense_is_refused(config, message):
     with pytest.raises(ValueError, match=message):

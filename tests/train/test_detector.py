@@ -95,6 +95,18 @@ def test_a_run_leaves_all_that_is_needed_to_use_it(tmp_path):
     assert read_image(run / "contact_sheets" / "epoch_0002.png").shape == (640, 1280, 3)
 
 
+def test_the_trunk_of_a_keypoint_network_stays_as_it_was(tmp_path):
+    network = YoloV10(YoloConfig(2, "n", "resnet18"))
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    train_detector(tmp_path / "run", Rectangles(64), network, config())
+    after, _ = load_detector(tmp_path / "run" / "network.safetensors")
+    for name, tensor in after.state_dict().items():
+        if name.startswith("backbone.trunk."):
+            assert torch.equal(tensor, before[name]), name
+        elif name.endswith("conv.weight"):
+            assert not torch.equal(tensor, before[name]), name
+
+
 @pytest.mark.slow
 def test_a_run_that_goes_on_ends_as_one_that_was_not_interrupted(tmp_path, monkeypatch):
     whole, parts = tmp_path / "whole", tmp_path / "parts"

@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -6,7 +7,9 @@ from safetensors.torch import save_file
 
 from heatpose.data.bop import BopDataset, read_models_info, write_models_info
 from heatpose.errors import CheckpointError, DataError, OptionError
-from heatpose.model.detector_weights import save_detector
+from heatpose.model.detector_weights import save_detector, save_start
+from heatpose.model.network import KeypointNet, NetworkConfig
+from heatpose.model.weights import save_network
 from heatpose.model.yolov10 import YoloConfig, YoloV10
 from heatpose.train.detector_start import (
     make_detector,
@@ -85,3 +88,55 @@ def test_other_sizes_and_other_files_are_refused(tmp_path):
         make_detector(YoloConfig(2, "n"), 0, tmp_path / "foreign.safetensors")
     with pytest.raises(CheckpointError, match="cannot be read"):
         make_detector(YoloConfig(2, "n"), 0, tmp_path / "nowhere.safetensors")
+
+
+KEYPOINTS = NetworkConfig(n_objects=2, n_keypoints=8, decoder_channels=16, crop_size=64)
+ON_TRUNK = YoloConfig(2, "n", "resnet18")
+
+
+def test_a_trunk_is_that_of_the_keypoint_network(keypoint_run):
+    file, theirs = keypoint_run(KEYPOINTS)
+    trunk = make_detector(ON_TRUNK, 4, trunk=file).backbone.trunk.state_dict()
+    assert {name.split(".")[0] for name in trunk} == {"conv1", "bn1", "layer1", "layer2", "layer3"}
+    for name, tensor in trunk.items():
+        assert torch.equal(tensor, theirs[f"trunk.{name}"]), name
+
+
+def test_a_trunk_that_a_detector_cannot_look_through_is_refused(keypoint_run):
+    with pytest.raises(OptionError, match="needs that network"):
+        make_detector(ON_TRUNK, 4)
+    file, _ = keypoint_run(replace(KEYPOINTS, activation="silu"))
+    with pytest.raises(CheckpointError, match="crops with silu: a detector takes one for colours"):
+        make_detector(ON_TRUNK, 4, trunk=file)
+    save_network(file, KeypointNet(replace(KEYPOINTS, fusion="depth")), {})
+    with pytest.raises(CheckpointError, match="depth with relu: a detector takes one for colours"):
+        make_detector(ON_TRUNK, 4, trunk=file)
+
+
+def test_what_lies_behind_a_trunk_starts_from_any_detector_of_the_size(keypoint_run, tmp_path):
+    file, _ = keypoint_run(KEYPOINTS)
+    start = tmp_path / "start.safetensors"
+    for kind in ("yolov10", "resnet18"):
+        other = YoloV10(replace(ON_TRUNK, backbone=kind))
+        save_detector(start, other, {})
+        theirs = other.state_dict()
+        for name, tensor in make_detector(ON_TRUNK, 4, start, file).state_dict().items():
+            if name.startswith(("neck.", "one2one.", "one2many.", "backbone.attend.")):
+                assert torch.equal(tensor, theirs[name]), name
+    with pytest.raises(CheckpointError, match="the trunk of a keypoint network: name that too"):
+        make_detector(YoloConfig(2, "n"), 4, start)
+
+
+def test_a_small_file_is_enough_to_start_from(keypoint_run, tmp_path):
+    file, _ = keypoint_run(KEYPOINTS)
+    other = make_detector(ON_TRUNK, 3, trunk=file)
+    save_start(tmp_path / "small.safetensors", other, {})
+    save_detector(tmp_path / "large.safetensors", other, {})
+    small, large = (
+        (tmp_path / f"{name}.safetensors").stat().st_size for name in ("small", "large")
+    )
+    assert 4 * small < large
+    again = make_detector(ON_TRUNK, 4, tmp_path / "small.safetensors", file)
+    for name, tensor in again.state_dict().items():
+        source = name.replace("one2many", "one2one")
+        torch.testing.assert_close(tensor, other.state_dict()[source], atol=1e-3, rtol=1e-3)

@@ -1,4 +1,3 @@
-import json
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -13,8 +12,6 @@ from heatpose.errors import CheckpointError
 from heatpose.export.onnx import trace_network
 from heatpose.model.network import NetworkConfig
 from heatpose.model.weights import save_network
-from heatpose.objects.catalogue import object_to_record
-from heatpose.objects.mesh import write_mesh
 from heatpose.runtime.bundle import Bundle, write_bundle
 from heatpose.runtime.bundle_record import CropSettings, Provenance
 from heatpose.train.start import (
@@ -36,18 +33,9 @@ def test_the_same_seed_gives_the_same_weights():
 
 
 @pytest.fixture
-def other_run(tmp_path, objects):
-    """A run folder: network.safetensors and objects.json of two objects."""
-    other = make_network(CONFIG, 3)
-    save_network(tmp_path / "network.safetensors", other, {})
-    (tmp_path / "models").mkdir()
-    records = []
-    for model in objects:
-        mesh_file = f"models/{model.object_id}.ply"
-        write_mesh(tmp_path / mesh_file, model.mesh)
-        records.append(object_to_record(model, mesh_file))
-    (tmp_path / "objects.json").write_text(json.dumps({"format": 1, "objects": records}))
-    return tmp_path / "network.safetensors", other.state_dict()
+def other_run(keypoint_run):
+    """The weights of a run, their file and by name."""
+    return keypoint_run(CONFIG)
 
 
 def test_weights_of_another_run_are_taken_over_at_another_crop_size(other_run, objects):

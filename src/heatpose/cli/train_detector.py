@@ -39,6 +39,13 @@ def detector(
         Path | None,
         typer.Option(help="network.safetensors of a run, or published weights, to start from."),
     ] = None,
+    trunk: Annotated[
+        Path | None,
+        typer.Option(
+            help="Keypoint network, a run or a bundle, whose trunk it looks through, kept as it "
+            "is, instead of a backbone of YOLOv10."
+        ),
+    ] = None,
     unseen: Annotated[
         Path | None,
         typer.Option(help="BOP data set to try the network on after each epoch, not trained on."),
@@ -77,7 +84,7 @@ def detector(
     from heatpose.data.batch_detection import DetectionBatchMaker, DetectionDrawingConfig
     from heatpose.data.detection_samples import DetectionSampleConfig, DetectionSet
     from heatpose.errors import OptionError
-    from heatpose.model.yolov10 import YoloConfig
+    from heatpose.model.yolov10 import BackboneKind, YoloConfig
     from heatpose.train.config import DetectorConfig
     from heatpose.train.detector_start import (
         make_detection_batches,
@@ -112,7 +119,8 @@ def detector(
     datasets = open_datasets(dataset, split) if dataset else []
     models = find_objects([objects], None, 8, "fps") if on_device and objects else []
     names = {m.object_id: m.name for m in models} or objects_to_find(datasets, objects)
-    network = make_detector(YoloConfig(len(names), size), seed, init)
+    backbone: BackboneKind = "resnet18" if trunk else "yolov10"
+    network = make_detector(YoloConfig(len(names), size, backbone), seed, init, trunk)
     check_folder(out, network, resume)  # before much is read
     drawn: DetectionSet | DetectionBatchMaker
     if config.drawing is not None:
@@ -121,8 +129,9 @@ def detector(
         drawn = DetectionSet(datasets, list(names), config.sample, Backgrounds(backgrounds))
     tried_on = make_unseen(unseen, unseen_split, list(names), image_size) if unseen else None
     typer.echo(
-        f"YOLOv10{size} for {len(names)} objects: {config.samples} samples of {image_size} px in "
-        f"{config.epochs} epochs of {config.steps_per_epoch} steps"
+        f"YOLOv10{size}{' on a trunk' if trunk else ''} for {len(names)} objects: "
+        f"{config.samples} samples of {image_size} px in {config.epochs} epochs of "
+        f"{config.steps_per_epoch} steps"
     )
     train_detector(out, drawn, network, config, names=names, unseen=tried_on, resume=resume)
     typer.echo(f"trained detector in {out}")

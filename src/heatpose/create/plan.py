@@ -11,7 +11,7 @@ from pathlib import Path
 from heatpose.data.views import ViewConfig
 from heatpose.errors import OptionError
 from heatpose.geometry.camera import Camera
-from heatpose.model.yolov10 import YoloSize
+from heatpose.model.yolov10_blocks import YoloSize
 
 STEPS = {
     "inspect": "look at the meshes",

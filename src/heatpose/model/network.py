@@ -15,9 +15,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from heatpose.model.fusion import DEPTH_CHANNELS, FUSIONS, DepthStem, Fusion, TwoTrunks
-from heatpose.model.resnet import N_STAGES, Activation, ResNet18, make_activation
-
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+from heatpose.model.resnet import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    N_STAGES,
+    Activation,
+    ResNet18,
+    make_activation,
+)
 
 
 @dataclass(frozen=True)

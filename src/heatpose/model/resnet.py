@@ -7,6 +7,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+# Of the photographs that published trunks were trained on: what these expect their input to have.
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 Activation = Literal["relu", "silu", "mish"]
 WIDTH, N_STAGES = 64, 4  # of ResNet-18 as published: the first stage's channels, and stages
 

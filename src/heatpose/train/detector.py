@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from heatpose.evaluate.detections import TrueBox, average_precision
+from heatpose.model.detector_trunk import TrunkBackbone
 from heatpose.model.detector_weights import save_detector
 from heatpose.model.yolov10 import MAX_DETECTIONS, YoloV10, best_detections, decode_boxes
 from heatpose.train.config import DetectorConfig
@@ -35,6 +36,11 @@ class DetectorTraining(Training[YoloV10, DetectorConfig]):
         self.object_ids = list(object_ids)
         norms = [m for m in self.network.modules() if isinstance(m, nn.BatchNorm2d)]
         self._norms = [(norm, norm.momentum or 0.0) for norm in norms]
+
+    def frozen_parts(self) -> list[nn.Module]:
+        """Return the trunk of a keypoint network, if the detector has one."""
+        backbone = self.network.backbone
+        return [backbone.trunk] if isinstance(backbone, TrunkBackbone) else []
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Let the first batches make up the statistics of batch norms.

@@ -12,11 +12,12 @@ from heatpose.data.batch_detection import DetectionBatchMaker, DetectionDrawingC
 from heatpose.data.bop import BopDataset, read_models_info
 from heatpose.data.detection_samples import DetectionSampleConfig, DetectionSet
 from heatpose.errors import CheckpointError, OptionError
-from heatpose.model.detector_weights import load_detector, load_published
+from heatpose.model.detector_trunk import N_STAGES, TrunkBackbone
+from heatpose.model.detector_weights import load_published, read_start
 from heatpose.model.weights import read_safetensors
 from heatpose.model.yolov10 import YoloConfig, YoloV10
 from heatpose.objects.catalogue import ObjectModel
-from heatpose.train.start import training_device
+from heatpose.train.start import open_trained, training_device
 
 LOG = logging.getLogger(__name__)
 PUBLISHED_CLASSES = 80  # COCO's
@@ -98,33 +99,69 @@ def make_unseen(root: Path, split: str, object_ids: Sequence[int], image_size: i
     return DetectionSet([BopDataset(root, split)], object_ids, as_it_is, Backgrounds())
 
 
-def make_detector(config: YoloConfig, seed: int, init: Path | None = None) -> YoloV10:
-    """Return a detector with fresh weights, or with those of another of the same size.
+def make_detector(
+    config: YoloConfig, seed: int, init: Path | None = None, trunk: Path | None = None
+) -> YoloV10:
+    """Return a detector with fresh weights, or with those of other networks as far as they fit.
 
-    The other one is ``network.safetensors`` of a run, or a published YOLOv10 for COCO. What
-    depends on the number of classes starts from scratch where that differs.
+    Args:
+        config: what it is made of.
+        seed: of fresh weights.
+        init: another detector of the same size: ``network.safetensors`` of a run, or a published
+            YOLOv10 for COCO. What depends on the number of classes starts from scratch where
+            that differs, and so does what only one of two kinds of backbone has.
+        trunk: keypoint network that a backbone of kind ``resnet18`` is taken from: a run by its
+            folder or its ``network.safetensors``, or a bundle.
 
     Raises:
-        CheckpointError: the file cannot be used, or holds a detector of another size.
+        CheckpointError: a file cannot be used, or holds a detector of another size or a trunk
+            of another kind.
+        DataError: the run of the keypoint network cannot be used.
+        BundleError: its bundle cannot be used.
+        OptionError: a trunk is needed and not given.
     """
     torch.manual_seed(seed)
     network = YoloV10(config)
     if init is not None:
         tensors = _tensors_of(init, config)
         own = network.state_dict()
-        new = [name for name in own if own[name].shape != tensors[name].shape]
-        network.load_state_dict({**tensors, **{name: own[name] for name in new}})
-        LOG.info("weights from %s, %d of %d tensors from scratch", init, len(new), len(own))
+        fitting = {n: t for n, t in tensors.items() if n in own and own[n].shape == t.shape}
+        network.load_state_dict({**own, **fitting})
+        new = len(own) - len(fitting)
+        LOG.info("weights from %s, %d of %d tensors from scratch", init, new, len(own))
+    if isinstance(network.backbone, TrunkBackbone):
+        if trunk is None:
+            raise OptionError("a detector with the trunk of a keypoint network needs that network")
+        _take_trunk(network.backbone, trunk)
     return network.train()
 
 
+def _take_trunk(backbone: TrunkBackbone, path: Path) -> None:
+    """Copy the first stages of a keypoint network's trunk."""
+    network = open_trained(path).network
+    if network.config.fusion == "depth" or network.config.activation != "relu":
+        raise CheckpointError(
+            f"{path} has a trunk for {' and '.join(network.config.inputs)} with "
+            f"{network.config.activation}: a detector takes one for colours, with relu"
+        )
+    theirs, own = network.trunk.state_dict(), backbone.trunk.state_dict()
+    backbone.trunk.load_state_dict({name: theirs[name] for name in own})
+    LOG.info("the first %d stages of the trunk from %s, kept as they are", N_STAGES, path)
+
+
 def _tensors_of(init: Path, config: YoloConfig) -> dict[str, Tensor]:
-    """Return the weights of another detector; shapes may differ where classes are told apart."""
+    """Return the weights of another detector, but perhaps those of a trunk."""
     if "heatpose" in read_safetensors(init)[1]:
-        other = load_detector(init)[0]
+        theirs, tensors = read_start(init)
     else:
-        other = YoloV10(YoloConfig(PUBLISHED_CLASSES, config.size))
-        load_published(other, init)
-    if other.config.size != config.size:
-        raise CheckpointError(f"{init} has size {other.config.size}, this run has {config.size}")
-    return other.state_dict()
+        theirs = YoloConfig(PUBLISHED_CLASSES, config.size)
+        published = YoloV10(theirs)
+        load_published(published, init)
+        tensors = published.state_dict()
+    if theirs.size != config.size:
+        raise CheckpointError(f"{init} has size {theirs.size}, this run has {config.size}")
+    if theirs.backbone == "resnet18" != config.backbone:
+        raise CheckpointError(
+            f"{init} looks through the trunk of a keypoint network: name that too"
+        )
+    return tensors

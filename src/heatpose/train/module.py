@@ -31,24 +31,11 @@ class KeypointTraining(Training[KeypointNet, TrainConfig]):
                 f"but samples are made with depth {config.sample.depth}"
             )
         self.labels = KeypointLabels(objects)
-        for part in self._frozen_parts():
-            part.requires_grad_(False)
 
-    def _frozen_parts(self) -> list[nn.Module]:
-        """Return what keeps its weights.
-
-        The first features of a network pretrained on photographs are worth keeping when all
-        that is trained on is rendered (Hinterstoisser et al., 2017, arXiv 1710.10710), and the
-        largest maps need no backward pass then.
-        """
+    def frozen_parts(self) -> list[nn.Module]:
+        """Return stem and first stage if they are to stay."""
         trunk = self.network.trunk
         return [trunk.conv1, trunk.bn1, trunk.layers[0]] if self.config.frozen else []
-
-    def on_train_epoch_start(self) -> None:
-        """Put all in training mode but what keeps its weights."""
-        super().on_train_epoch_start()
-        for part in self._frozen_parts():
-            part.eval()
 
     def loss(
         self, network: KeypointNet, batch: Batch, seed: int = 0

@@ -56,9 +56,20 @@ class Training(lightning.LightningModule, Generic[Network, Config]):
         super().__init__()
         self.config = config
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for part in self.frozen_parts():
+            part.requires_grad_(False)
         self.average: Network = copy.deepcopy(self.network).requires_grad_(False).eval()
         self.stopwatch = Stopwatch()
         self.seconds = 0.0  # of training, when the stopwatch was last looked at
+
+    def frozen_parts(self) -> list[nn.Module]:
+        """Return what keeps its weights, and the statistics of its batch norms.
+
+        The first features of a network pretrained on photographs are worth keeping when all
+        that is trained on is rendered (Hinterstoisser et al., 2017, arXiv 1710.10710), and the
+        largest maps need no backward pass then.
+        """
+        return []
 
     @abstractmethod
     def examine(self, batches: Sequence[Batch]) -> Examination:
@@ -73,8 +84,10 @@ class Training(lightning.LightningModule, Generic[Network, Config]):
         """Write the averaged network."""
 
     def on_train_epoch_start(self) -> None:
-        """Put all in training mode but the average."""
+        """Put all in training mode but the average, and what keeps its weights."""
         self.network.train()
+        for part in self.frozen_parts():
+            part.eval()
 
     def on_train_start(self) -> None:
         """Take no step more where the time was up before."""
