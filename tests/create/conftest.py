@@ -65,8 +65,9 @@ class StandIns:
         self.call("keypoints")
         self.train(run, models, scenes)
 
-    def train_finder(self, run, models, scenes, samples, config):
+    def train_finder(self, run, models, scenes, samples, config, *, keypoints):
         self.call("detector")
+        assert (keypoints.name, keypoints.exists()) == ("keypoints", True)
         self.train(run, models, scenes)
 
     def train(self, run, models, scenes):

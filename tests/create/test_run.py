@@ -4,7 +4,7 @@ import pytest
 
 from heatpose.create.plan import STEPS, CreateConfig
 from heatpose.create.run import create
-from heatpose.errors import DataError, OptionError
+from heatpose.errors import BundleError, DataError, OptionError
 
 CALLS = ["measure", "raycast", "pathtrace", "unseen", "keypoints", "detector"]
 CALLS += ["export", "calibration", "evaluation"]
@@ -135,6 +135,11 @@ def test_nonsense_is_refused_before_anything_is_done(stand_ins, meshes, out, con
             DataError,
             r"no file .*resnet \(backbone\)",
             (meshes, out, CreateConfig(backbone=tmp_path / "resnet")),
+        ),
+        (
+            BundleError,
+            r"other\.heatpose",
+            (meshes, out, CreateConfig(init=tmp_path / "other.heatpose")),
         ),
     ]
     for kind, complaint, arguments in cases:

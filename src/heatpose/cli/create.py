@@ -35,6 +35,13 @@ def create(
     backbone: Annotated[
         Path | None, typer.Option(help="ImageNet ResNet-18 under torchvision's names.")
     ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            help="Bundle or run of other objects to start from, such as demo/lmo.heatpose: "
+            "in little time this makes a network of use."
+        ),
+    ] = None,
     size: Annotated[
         Literal["n", "s", "m", "b", "l", "x"], typer.Option(help="Of the detector, YOLOv10.")
     ] = "n",
@@ -84,6 +91,7 @@ def create(
         backgrounds=backgrounds,
         environments=environments,
         backbone=backbone,
+        init=init,
         pathtrace=pathtrace,
         on_device=on_device,
         **(GPU_BATCHES if on_device else {}),

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from heatpose.create import networks, scenes
@@ -33,10 +34,11 @@ def measure_speeds(place: Path, config: CreateConfig) -> Speeds:
         traced = _seconds_per_image(place / "pathtrace", models_folder, "pathtrace", config)
     models, drawn = read_written(models_folder), scenes.open_scenes(place / "raycast")
     found = models if config.on_device else _seen(models, drawn)
+    find = partial(networks.train_finder, keypoints=place / "keypoints")
     speeds, starts = {}, []
     for name, train, batch, objects, cut_from in (
         ("keypoints", networks.train_pose_network, config.keypoint_batch, models, []),
-        ("detector", networks.train_finder, config.detector_batch, found, [drawn]),
+        ("detector", find, config.detector_batch, found, [drawn]),
     ):
         begun = time.monotonic()
         # Of two epochs the second is timed: by then all processes run.

@@ -1,6 +1,7 @@
 """Training both networks for a creation."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from heatpose.create.plan import CreateConfig
@@ -35,7 +36,10 @@ def train_pose_network(
     config: CreateConfig,
     epochs: int = EPOCHS,
 ) -> None:
-    """Train the keypoint network, or go on with it."""
+    """Train the keypoint network, or go on with it.
+
+    What another network has learned of photographs in its first stages is kept.
+    """
     views = ViewConfig(camera=config.camera, hidden=HIDDEN if len(models) > 1 else 0.0)
     training = TrainConfig(
         samples=samples,
@@ -44,6 +48,7 @@ def train_pose_network(
         seed=config.seed,
         workers=config.workers,
         sample=SampleConfig(crop_size=config.crop_side, harsh=HARSH, views=views),
+        frozen=config.init is not None,
         drawing=DrawingConfig() if config.on_device else None,
     )
     maker = make_maker(
@@ -52,7 +57,7 @@ def train_pose_network(
     shape = NetworkConfig(
         len(models), n_keypoints=len(models[0].keypoints), crop_size=config.crop_side
     )
-    network = make_network(shape, config.seed, config.backbone)
+    network = make_network(shape, config.seed, config.backbone, config.init, models)
     batches = None
     if training.drawing is not None:
         batches = make_batches(maker, config.backgrounds, training.sample, training.drawing)
@@ -66,8 +71,14 @@ def train_finder(
     samples: int,
     config: CreateConfig,
     epochs: int = EPOCHS,
+    *,
+    keypoints: Path,
 ) -> None:
-    """Train the detector, or go on with it."""
+    """Train the detector, or go on with it.
+
+    Where the keypoint network, whose run is `keypoints`, started from another one, its trunk
+    is worth looking through; a trunk that began afresh a few minutes ago is not.
+    """
     # Windows of frames, in which objects are about as large as in the frames themselves; what is
     # drawn where it is learned from are whole frames.
     frame = min(max(config.camera.width, config.camera.height), LARGEST_FRAME)
@@ -98,7 +109,10 @@ def train_finder(
             training.sample,
             Backgrounds(config.backgrounds),
         )
-    network = make_detector(YoloConfig(len(models), config.size), config.seed)
+    shape, trunk = YoloConfig(len(models), config.size), None
+    if config.init is not None:
+        shape, trunk = replace(shape, backbone="resnet18"), keypoints
+    network = make_detector(shape, config.seed, trunk=trunk)
     names = {model.object_id: model.name for model in models}
     train_detector(run, source, network, training, names=names, resume=_is_begun(run))
 

@@ -42,6 +42,7 @@ class CreateConfig:
     backgrounds: Path | None = None  # folder of photographs
     environments: Path | None = None  # folder of light from all around
     backbone: Path | None = None  # pretrained trunk of the keypoint network
+    init: Path | None = None  # keypoint network of other objects to start from: run or bundle
     pathtrace: bool = True  # part of the scenes, where that is possible
     on_device: bool = False  # samples are drawn where networks are trained, not from scenes
     seed: int = 0
@@ -61,6 +62,8 @@ class CreateConfig:
         for name in ("workers", "views", "keypoint_batch", "detector_batch", "least_steps"):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.init is not None and self.backbone is not None:
+            raise OptionError("a network starts from another (init) or from a backbone, not both")
         for name in ("crop_size", "image_size"):
             side = getattr(self, name)
             if side is not None and (side <= 0 or side % 32):
@@ -161,7 +164,7 @@ def describe(plan: Plan, config: CreateConfig) -> list[str]:
         "unseen": f"{config.views * plan.unseen_scenes} images",
         "keypoints": f"{plan.keypoint_samples} samples of {config.crop_side} px",
         "detector": f"{plan.detector_samples} samples of {config.image_side} px, "
-        f"YOLOv10{config.size}",
+        f"YOLOv10{config.size}{' on the trunk of the keypoint network' if config.init else ''}",
     }
     lines = []
     for number, (name, title) in enumerate(STEPS.items(), start=1):

@@ -20,6 +20,7 @@ from heatpose.data.bop import BopDataset
 from heatpose.errors import DataError, OptionError
 from heatpose.export.bundle import export_run
 from heatpose.synth.recipe import EngineName
+from heatpose.train.start import open_trained
 
 LOG = logging.getLogger(__name__)
 NAMES = {"raycast": "ray cast", "pathtrace": "path traced"}  # of engines, for people
@@ -101,6 +102,8 @@ def _check_inputs(config: CreateConfig) -> None:
             raise DataError(f"there is no folder {folder} ({name})")
     if config.backbone is not None and not config.backbone.is_file():
         raise DataError(f"there is no file {config.backbone} (backbone)")
+    if config.init is not None:
+        open_trained(config.init)
 
 
 def _measured_plan(parts: Sequence[Part], config: CreateConfig) -> Plan:
@@ -199,6 +202,7 @@ class _Creation:
             self._training_sets(),
             samples,
             self.config,
+            keypoints=self.place / "keypoints",
         )
         return {"made": f"{samples} samples"}
 
