@@ -27,10 +27,10 @@ PUBLISHED = {
 }
 
 
-def make_network(n_classes=3, seed=0):
-    """The smallest detector, with batch norms that do something."""
+def make_network(n_classes=3, seed=0, size="n", backbone="yolov10"):
+    """A detector with batch norms that do something."""
     torch.manual_seed(seed)
-    network = YoloV10(YoloConfig(n_classes, "n"))
+    network = YoloV10(YoloConfig(n_classes, size, backbone))
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             for values in (module.weight, module.running_var):
@@ -83,11 +83,12 @@ def test_only_the_head_of_many_matches_teaches_the_features(network):
         assert getattr(network, name).boxes[0][0].conv.weight.grad is not None
 
 
-@pytest.mark.parametrize("size", ["n", "m"])  # with large kernels, and without
-def test_the_deployed_network_sees_the_same(network, size):
-    if size != "n":
-        torch.manual_seed(1)
-        network = YoloV10(YoloConfig(3, size)).eval()
+@pytest.mark.parametrize(
+    ("size", "backbone"),
+    [("n", "yolov10"), ("m", "yolov10"), ("n", "resnet18")],  # large kernels in n alone
+)
+def test_the_deployed_network_sees_the_same(size, backbone):
+    network = make_network(size=size, backbone=backbone)
     images = torch.rand(2, 3, 64, 96)
     with torch.no_grad():
         expected, found = (
