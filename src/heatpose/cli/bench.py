@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from heatpose.cli import options
 from heatpose.cli.estimator import (
     DetectorObjectsOption,
     DetectorOption,
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def bench(
-    bundle: Annotated[Path, typer.Option(help="Bundle that `heatpose export` wrote.")],
+    bundle: options.Bundle,
     dataset: Annotated[Path, typer.Option(help="BOP data set whose targets are estimated.")],
     boxes: Annotated[
         Path | None,
@@ -33,14 +34,9 @@ def bench(
     detector: DetectorOption = None,
     detector_objects: DetectorObjectsOption = None,
     threshold: ThresholdOption = None,
-    split: Annotated[str, typer.Option(help="Folder of the data set's scenes.")] = "test",
-    targets: Annotated[
-        str | None,
-        typer.Option(help="Name of the targets file.", show_default="SPLIT_targets_bop19.json"),
-    ] = None,
-    known_only: Annotated[
-        bool, typer.Option("--known-only", help="Pass over objects that the bundle does not know.")
-    ] = False,
+    split: options.Split = "test",
+    targets: options.Targets = None,
+    known_only: options.KnownOnly = False,
     no_depth: Annotated[
         bool, typer.Option("--no-depth", help="Leave the depth of the data set alone.")
     ] = False,
@@ -50,7 +46,7 @@ def bench(
     ] = False,
     runtime: RuntimeOption = Runtime.openvino,
     threads: Annotated[int, typer.Option(min=1, help="Processor threads.")] = 2,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    json: options.Json = False,
 ) -> None:
     """Time every stage from an image to the poses in it, over the frames of a data set.
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from heatpose.cli import options
 from heatpose.cli.estimator import Runtime, RuntimeOption
 from heatpose.errors import OptionError
 
@@ -29,11 +30,8 @@ def calibrate(
         Path | None,
         typer.Option(help="PNG to draw: what was promised and what came true; risk and coverage."),
     ] = None,
-    split: Annotated[str, typer.Option(help="Folder of the scenes.")] = "test",
-    targets: Annotated[
-        str | None,
-        typer.Option(help="Name of the targets file.", show_default="SPLIT_targets_bop19.json"),
-    ] = None,
+    split: options.Split = "test",
+    targets: options.Targets = None,
     boxes: Annotated[
         Path | None, typer.Option(help="Where objects are; by default the bundle's detector says.")
     ] = None,
@@ -41,9 +39,7 @@ def calibrate(
         bool, typer.Option("--true-boxes", help="Take the boxes of the ground truth.")
     ] = False,
     runtime: RuntimeOption = Runtime.openvino,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Processor threads.", show_default="all")
-    ] = None,
+    threads: options.Threads = None,
 ) -> None:
     """Learn how likely a bundle's poses are right, or check what it says of that.
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from heatpose.cli.object import Unit
+from heatpose.cli import options
 
 GPU_BATCHES = {"keypoint_batch": 256, "detector_batch": 64}
 
@@ -19,22 +19,13 @@ def create(
     minutes: Annotated[
         float, typer.Option(help="How long all of it may take; more makes it better.")
     ] = 45,
-    unit: Annotated[
-        Unit | None, typer.Option(help="Of CAD files; guessed from their size if not given.")
-    ] = None,
-    backgrounds: Annotated[
-        Path | None, typer.Option(help="Folder of photographs; without it they are generated.")
-    ] = None,
-    environments: Annotated[
-        Path | None,
-        typer.Option(help="Folder of environment maps (.exr, .hdr); without it: generated."),
-    ] = None,
+    unit: options.CadUnit = None,
+    backgrounds: options.Backgrounds = None,
+    environments: options.Environments = None,
     camera: Annotated[
         Path | None, typer.Option(help="Camera file of what it is for (BOP's camera.json).")
     ] = None,
-    backbone: Annotated[
-        Path | None, typer.Option(help="ImageNet ResNet-18 under torchvision's names.")
-    ] = None,
+    backbone: options.Backbone = None,
     init: Annotated[
         Path | None,
         typer.Option(

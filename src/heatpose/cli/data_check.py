@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from heatpose.cli import options
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -39,7 +41,7 @@ def check(
         Path | None,
         typer.Option(help="Where the picture goes; FOLDER_check.jpg here, with --json nowhere."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: options.Json = False,
 ) -> None:
     """Say whether ground truth fits pictures, masks and depth, and if not, what is wrong.
 

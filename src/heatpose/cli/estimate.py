@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from heatpose.cli import options
 from heatpose.cli.estimator import (
     TARGETS_LOOKS,
     TARGETS_THRESHOLD,
@@ -40,7 +41,7 @@ BOXES = (
 
 
 def estimate(
-    bundle: Annotated[Path, typer.Option(help="Bundle that `heatpose export` wrote.")],
+    bundle: options.Bundle,
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
     images: Annotated[
         list[Path] | None, typer.Argument(help="Image files, and folders of image files.")
@@ -64,17 +65,12 @@ def estimate(
         Path | None,
         typer.Option(help="BOP data set: estimate its targets, with each image's own camera."),
     ] = None,
-    split: Annotated[str, typer.Option(help="Folder of the data set's scenes.")] = "test",
-    targets: Annotated[
-        str | None,
-        typer.Option(help="Name of the targets file.", show_default="SPLIT_targets_bop19.json"),
-    ] = None,
+    split: options.Split = "test",
+    targets: options.Targets = None,
     overlays: Annotated[
         bool, typer.Option("--overlays/--no-overlays", help="Draw a picture for each image.")
     ] = True,
-    known_only: Annotated[
-        bool, typer.Option("--known-only", help="Pass over objects that the bundle does not know.")
-    ] = False,
+    known_only: options.KnownOnly = False,
     candidates: Annotated[
         int | None,
         typer.Option(
@@ -131,9 +127,7 @@ def estimate(
         typer.Option("--no-geometry", help="Show depth to a network that looks at it, no more."),
     ] = False,
     runtime: RuntimeOption = Runtime.openvino,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Processor threads.", show_default="all")
-    ] = None,
+    threads: options.Threads = None,
 ) -> None:
     """Estimate the poses of objects in images, or of the targets of a BOP data set.
 

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from heatpose.cli import options
+
 if TYPE_CHECKING:
     from heatpose.data.bop import BopDataset
     from heatpose.evaluate.detections import DetectionEvaluation
@@ -16,12 +18,9 @@ def evaluate(
         Path, typer.Argument(help="BOP results file (.csv), or detections as BOP has them (.json).")
     ],
     dataset: Annotated[Path, typer.Option(help="BOP data set with ground truth.")],
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    split: Annotated[str, typer.Option(help="Folder of the scenes.")] = "test",
-    targets: Annotated[
-        str | None,
-        typer.Option(help="Name of the targets file.", show_default="SPLIT_targets_bop19.json"),
-    ] = None,
+    json: options.Json = False,
+    split: options.Split = "test",
+    targets: options.Targets = None,
     boxes: Annotated[
         Literal["visible", "whole"],
         typer.Option(help="Of detections: around what is seen of an object, or all of it."),

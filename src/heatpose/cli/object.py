@@ -7,19 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from heatpose.cli import options
+
 if TYPE_CHECKING:
     from rich.table import Table
 
     from heatpose.objects.inspection import Inspection
-
-
-class Unit(StrEnum):
-    """Units that mesh files come in."""
-
-    MM = "mm"
-    CM = "cm"
-    M = "m"
-    INCH = "inch"
 
 
 class Strategy(StrEnum):
@@ -34,9 +27,10 @@ class Strategy(StrEnum):
 def inspect(
     mesh: Annotated[Path, typer.Argument(metavar="MESH", help="PLY, OBJ, STL, GLB or OFF file.")],
     unit: Annotated[
-        Unit | None, typer.Option(help="Unit of the file; guessed from the size if not given.")
+        options.Unit | None,
+        typer.Option(help="Unit of the file; guessed from the size if not given."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: options.Json = False,
     picture: Annotated[
         Path | None,
         typer.Option(

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from heatpose.cli import options
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -31,12 +33,10 @@ def keypoints(
         Literal["A", "D"],
         typer.Option(help="What is made small: A, the object's displacement; D, log det."),
     ] = "A",
-    backgrounds: Annotated[
-        Path | None, typer.Option(help="Folder of photographs; without it they are generated.")
-    ] = None,
+    backgrounds: options.Backgrounds = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that draw views.")] = 2,
     seed: Annotated[int, typer.Option(help="Of the views.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: options.Json = False,
 ) -> None:
     """Choose the keypoints of objects by how well a trained network finds each of many.
 

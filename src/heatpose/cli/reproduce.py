@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from heatpose.cli import options
+
 if TYPE_CHECKING:
     from heatpose.create.linemod import ReproductionConfig
     from heatpose.data.sources import Source
@@ -23,20 +25,16 @@ def linemod(
     plan: Annotated[
         bool, typer.Option("--plan", help="Say what would be done, and how long; do nothing.")
     ] = False,
-    samples: Annotated[int, typer.Option(help="Training samples in all.")] = 2_000_000,
+    samples: options.Samples = 2_000_000,
     from_images: Annotated[
         float, typer.Option(min=0, max=1, help="Share of samples from images; others are rendered.")
     ] = 0.5,
-    backgrounds: Annotated[
-        Path | None, typer.Option(help="Folder of photographs; without it they are generated.")
-    ] = None,
-    backbone: Annotated[
-        Path | None, typer.Option(help="ImageNet ResNet-18 under torchvision's names.")
-    ] = None,
+    backgrounds: options.Backgrounds = None,
+    backbone: options.Backbone = None,
     n_keypoints: Annotated[int, typer.Option(min=4, help="Keypoints of each object.")] = 32,
-    crop_size: Annotated[int, typer.Option(help="Side of the crops, px.")] = 256,
-    batch_size: Annotated[int, typer.Option(help="Samples in a batch.")] = 32,
-    epoch_samples: Annotated[int, typer.Option(help="Samples between two checkpoints.")] = 8192,
+    crop_size: options.CropSize = 256,
+    batch_size: options.BatchSize = 32,
+    epoch_samples: options.EpochSamples = 8192,
     workers: Annotated[int, typer.Option(min=0, help="Processes that make samples.")] = 2,
     seed: Annotated[int, typer.Option(help="Of the random split, samples and weights.")] = 0,
 ) -> None:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from heatpose.cli import options
+
 if TYPE_CHECKING:
     from heatpose.study.rows import TestSet
 
@@ -36,12 +38,10 @@ def study(
         int | None,
         typer.Option(min=1, help="Images of each data set, spread over it.", show_default="all"),
     ] = None,
-    crop_size: Annotated[int, typer.Option(help="Side of the crops, px.")] = 128,
-    batch_size: Annotated[int, typer.Option(help="Samples in a batch.")] = 16,
-    learning_rate: Annotated[float, typer.Option(help="At the top of the schedule.")] = 1e-3,
-    backbone: Annotated[
-        Path | None, typer.Option(help="ImageNet ResNet-18 under torchvision's names.")
-    ] = None,
+    crop_size: options.CropSize = 128,
+    batch_size: options.BatchSize = 16,
+    learning_rate: options.LearningRate = 1e-3,
+    backbone: options.Backbone = None,
     init: Annotated[
         Path | None,
         typer.Option(
@@ -49,16 +49,12 @@ def study(
             "decoder."
         ),
     ] = None,
-    backgrounds: Annotated[
-        Path | None, typer.Option(help="Folder of photographs; without it they are generated.")
-    ] = None,
+    backgrounds: options.Backgrounds = None,
     keypoints: Annotated[
         Path | None,
         typer.Option(help="File of chosen keypoints, best first: rows of the study `keypoints`."),
     ] = None,
-    upright: Annotated[
-        float, typer.Option(help="Share of views from above with the object's z axis up.")
-    ] = 0.0,
+    upright: options.Upright = 0.0,
     hidden: Annotated[
         float, typer.Option(help="Share of views with another object in front.")
     ] = 0.0,

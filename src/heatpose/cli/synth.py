@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from heatpose.cli.object import Unit
+from heatpose.cli import options
 from heatpose.errors import OptionError
 
 if TYPE_CHECKING:
@@ -20,10 +20,7 @@ FREE = {"context", "objects", "out", "benchmark", "workers", "ray", "unit"}
 
 def synth(
     context: typer.Context,
-    objects: Annotated[
-        list[Path],
-        typer.Option(help="BOP models folder (obj_*.ply, mm), or a CAD file; several times."),
-    ],
+    objects: options.Objects,
     out: Annotated[Path, typer.Option(help="Folder of the data set.")],
     scenes: Annotated[
         int | None, typer.Option(help="Scenes in all; more may be asked for later.")
@@ -52,13 +49,8 @@ def synth(
         tuple[float, float],
         typer.Option(help="Diameter of what a camera looks at, least and most, px."),
     ] = (40.0, 200.0),
-    backgrounds: Annotated[
-        Path | None, typer.Option(help="Folder of photographs; without it they are generated.")
-    ] = None,
-    environments: Annotated[
-        Path | None,
-        typer.Option(help="Folder of environment maps (.exr, .hdr); without it: generated."),
-    ] = None,
+    backgrounds: options.Backgrounds = None,
+    environments: options.Environments = None,
     camera: Annotated[
         Path | None, typer.Option(help="Camera file; by default LINEMOD's, 640 x 480.")
     ] = None,
@@ -79,9 +71,7 @@ def synth(
     seed: Annotated[int, typer.Option(help="Of everything.")] = 0,
     first_scene: Annotated[int, typer.Option(help="Number of the first scene.")] = 0,
     split: Annotated[str, typer.Option(help="Folder of the scenes in the data set.")] = "train",
-    unit: Annotated[
-        Unit | None, typer.Option(help="Of CAD files; guessed from their size if not given.")
-    ] = None,
+    unit: options.CadUnit = None,
     png: Annotated[bool, typer.Option("--png", help="Colour without loss, not as JPEG.")] = False,
 ) -> None:
     """Draw a BOP data set of scenes in which the objects stand, lie and pile up.
@@ -150,7 +140,7 @@ def _draw_benchmark(
     taken: list[str],
     objects: list[Path],
     out: Path,
-    unit: Unit | None,
+    unit: options.Unit | None,
     workers: int | None,
     ray: str | None,
 ) -> None:

@@ -5,31 +5,23 @@ from typing import Annotated, Literal
 
 import typer
 
+from heatpose.cli import options
+
 
 def keypoints(
-    objects: Annotated[
-        list[Path],
-        typer.Option(help="BOP models folder (obj_*.ply, mm), or a CAD file; several times."),
-    ],
-    out: Annotated[Path, typer.Option(help="Run folder to write.")],
-    samples: Annotated[int, typer.Option(help="Training samples in all.")] = 1_000_000,
-    minutes: Annotated[
-        float | None,
-        typer.Option(help="End, with the schedule done, after these if not before."),
-    ] = None,
+    objects: options.Objects,
+    out: options.Out,
+    samples: options.Samples = 1_000_000,
+    minutes: options.Minutes = None,
     unit: Annotated[
         str | None, typer.Option(help="Of CAD files: mm, cm, m or inch; guessed if not given.")
     ] = None,
-    backgrounds: Annotated[
-        Path | None, typer.Option(help="Folder of photographs; without it they are generated.")
-    ] = None,
-    backbone: Annotated[
-        Path | None, typer.Option(help="ImageNet ResNet-18 under torchvision's names.")
-    ] = None,
+    backgrounds: options.Backgrounds = None,
+    backbone: options.Backbone = None,
     init: Annotated[
         Path | None, typer.Option(help="network.safetensors in a run, or a bundle, to start from.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from last.ckpt.")] = False,
+    resume: options.Resume = False,
     n_keypoints: Annotated[
         int | None,
         typer.Option(
@@ -53,9 +45,9 @@ def keypoints(
         int,
         typer.Option(min=3, max=4, help="Of the ResNet-18; 3 are faster, and small."),
     ] = 4,
-    crop_size: Annotated[int, typer.Option(help="Side of the crops, px.")] = 256,
-    batch_size: Annotated[int, typer.Option(help="Samples in a batch.")] = 32,
-    learning_rate: Annotated[float, typer.Option(help="At the top of the schedule.")] = 1e-3,
+    crop_size: options.CropSize = 256,
+    batch_size: options.BatchSize = 32,
+    learning_rate: options.LearningRate = 1e-3,
     schedule: Annotated[
         Literal["cosine", "constant", "one-cycle"],
         typer.Option(help="Of the learning rate, stepped with each batch."),
@@ -70,21 +62,14 @@ def keypoints(
     frozen: Annotated[
         bool, typer.Option("--frozen", help="Keep the weights of stem and first stage.")
     ] = False,
-    upright: Annotated[
-        float, typer.Option(help="Share of views from above with the object's z axis up.")
-    ] = 0.0,
+    upright: options.Upright = 0.0,
     hidden: Annotated[
         float,
         typer.Option(
             min=0, max=1, help="Share of views with another object in front; needs several objects."
         ),
     ] = 0.0,
-    harsh: Annotated[
-        float,
-        typer.Option(
-            min=0, max=1, help="Share of samples with light and colours beyond rendering."
-        ),
-    ] = 0.0,
+    harsh: options.Harsh = 0.0,
     scenes: Annotated[
         list[Path] | None,
         typer.Option(help="BOP data set to cut samples from; several times."),
@@ -107,13 +92,10 @@ def keypoints(
             "--on-device", help="Draw samples in batches where they are trained on: for GPUs."
         ),
     ] = False,
-    epoch_samples: Annotated[int, typer.Option(help="Samples between two checkpoints.")] = 8192,
-    workers: Annotated[int, typer.Option(help="Processes that make samples.")] = 2,
-    devices: Annotated[
-        int,
-        typer.Option(min=1, help="GPUs, or processes where there is none, that share each batch."),
-    ] = 1,
-    seed: Annotated[int, typer.Option(help="Of samples and weights.")] = 0,
+    epoch_samples: options.EpochSamples = 8192,
+    workers: options.Workers = 2,
+    devices: options.Devices = 1,
+    seed: options.Seed = 0,
 ) -> None:
     """Train the keypoint network on views rendered from CAD models, or cut from scenes."""
     from math import radians

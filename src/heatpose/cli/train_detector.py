@@ -5,9 +5,11 @@ from typing import Annotated, Literal
 
 import typer
 
+from heatpose.cli import options
+
 
 def detector(
-    out: Annotated[Path, typer.Option(help="Run folder to write.")],
+    out: options.Out,
     dataset: Annotated[
         list[Path] | None, typer.Option(help="BOP data set, drawn or real; several times.")
     ] = None,
@@ -27,14 +29,9 @@ def detector(
     ] = None,
     size: Annotated[Literal["n", "s", "m", "b", "l", "x"], typer.Option(help="Of YOLOv10.")] = "m",
     image_size: Annotated[int, typer.Option(help="Side of the training images, px.")] = 640,
-    samples: Annotated[int, typer.Option(help="Training samples in all.")] = 200_000,
-    minutes: Annotated[
-        float | None,
-        typer.Option(help="End, with the schedule done, after these if not before."),
-    ] = None,
-    backgrounds: Annotated[
-        Path | None, typer.Option(help="Folder of photographs; without it they are generated.")
-    ] = None,
+    samples: options.Samples = 200_000,
+    minutes: options.Minutes = None,
+    backgrounds: options.Backgrounds = None,
     init: Annotated[
         Path | None,
         typer.Option(help="network.safetensors of a run, or published weights, to start from."),
@@ -51,9 +48,9 @@ def detector(
         typer.Option(help="BOP data set to try the network on after each epoch, not trained on."),
     ] = None,
     unseen_split: Annotated[str, typer.Option(help="Folder of its scenes.")] = "test",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from last.ckpt.")] = False,
-    batch_size: Annotated[int, typer.Option(help="Samples in a batch.")] = 16,
-    learning_rate: Annotated[float, typer.Option(help="At the top of the schedule.")] = 1e-3,
+    resume: options.Resume = False,
+    batch_size: options.BatchSize = 16,
+    learning_rate: options.LearningRate = 1e-3,
     scale: Annotated[
         tuple[float, float],
         typer.Option(help="Size of objects, least and most; at 1 a whole frame just fits."),
@@ -64,19 +61,11 @@ def detector(
     collage: Annotated[
         float, typer.Option(help="Share of pictures that are objects pasted onto a background.")
     ] = 0.3,
-    harsh: Annotated[
-        float,
-        typer.Option(
-            min=0, max=1, help="Share of samples with light and colours beyond rendering."
-        ),
-    ] = 0.0,
-    epoch_samples: Annotated[int, typer.Option(help="Samples between two checkpoints.")] = 4096,
-    workers: Annotated[int, typer.Option(help="Processes that make samples.")] = 2,
-    devices: Annotated[
-        int,
-        typer.Option(min=1, help="GPUs, or processes where there is none, that share each batch."),
-    ] = 1,
-    seed: Annotated[int, typer.Option(help="Of samples and weights.")] = 0,
+    harsh: options.Harsh = 0.0,
+    epoch_samples: options.EpochSamples = 4096,
+    workers: options.Workers = 2,
+    devices: options.Devices = 1,
+    seed: options.Seed = 0,
 ) -> None:
     """Train a YOLOv10 detector on BOP data sets, or on pictures drawn from CAD models."""
     from heatpose.cli.failures import checked_options
