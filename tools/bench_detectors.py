@@ -37,6 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", default="n,s,m")
     parser.add_argument("--image-sizes", default="640,320")
+    parser.add_argument("--trunk", action="store_true", help="behind that of a keypoint network")
     parser.add_argument("--runs", type=int, default=50, help="of each way")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
@@ -49,7 +50,7 @@ def main() -> None:
     print("| network | input | " + " | ".join(WAYS) + " |")
     print("|---|---|" + "---|" * len(WAYS))
     for size in options.sizes.split(","):
-        network = YoloV10(YoloConfig(N_CLASSES, size))
+        network = YoloV10(YoloConfig(N_CLASSES, size, "resnet18" if options.trunk else "yolov10"))
         floating = export_detector(network)
         int8 = quantise_detector(floating, [frame.image for frame in frames])
         for image_size in map(int, options.image_sizes.split(",")):

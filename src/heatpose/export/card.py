@@ -105,8 +105,9 @@ def with_detector(
 heatpose estimate IMAGES... --bundle {name}.heatpose --camera camera.json --out out
 ```
 
-It is a YOLOv10{settings.network.get("size", "")} for pictures whose longer side is
-{settings.image_size} px; its classes are the objects {_listed(settings.object_ids)}. A detection
+It is a YOLOv10{settings.network.get("size", "")}{_behind_trunk(settings)} for pictures whose
+longer side is {settings.image_size} px; its classes are the objects
+{_listed(settings.object_ids)}. A detection
 counts from a score of {settings.threshold:g} on. Its weights are stored as {settings.weights}.
 Beside the detector as it was trained: {agreement}.
 {_mismatch(objects, settings)}
@@ -117,6 +118,12 @@ Machine: {settings.machine or "not stated"}. Configuration:
 {json.dumps(settings.training)}
 ```
 """ + (f"\n{CALIBRATION_HEAD}\n{sureness}" if sureness else "")
+
+
+def _behind_trunk(settings: DetectorSettings) -> str:
+    if settings.network.get("backbone") != "resnet18":
+        return ""
+    return " behind the trunk of a keypoint network,"
 
 
 def with_calibration(card: str, learned_on: str, checked: str) -> str:
