@@ -65,7 +65,7 @@ def make_detectors(floating: bytes, int8: bytes, image_size: int, threads: int) 
     make = functools.partial(
         ObjectDetector,
         object_ids=range(1, N_CLASSES + 1),
-        image_size=image_size,
+        image_sizes=[image_size],
         threads=threads,
     )
     return {

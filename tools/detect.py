@@ -34,7 +34,7 @@ def main() -> None:
     detector = ObjectDetector(
         export_detector(network),
         notes["object_ids"],
-        image_size=image_size_of(notes["train"]),
+        image_sizes=[image_size_of(notes["train"])],
         threshold=given.threshold,
     )
     dataset = BopDataset(given.dataset, given.split)

@@ -75,7 +75,7 @@ class Toys:
         """Give the bundle a detector of objects 3 and 7 that sees (class, box, score)."""
         settings = DetectorSettings(
             object_ids=[3, 7],
-            image_size=160,
+            image_sizes=[160],
             threshold=threshold,
             weights="float16",
             network={},

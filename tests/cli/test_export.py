@@ -79,7 +79,7 @@ def test_a_bundle_gets_a_detector(monkeypatch, tmp_path):
         app, ["export", "--bundle", "old.heatpose", "--detector", "eye", "--out", str(out)]
     )
     assert result.output == f"{out}: 2.0 MB; detector against torch: much the same\n"
-    options = {"name": None, "int8": False, "threshold": 0.25, "image_size": None}
+    options = {"name": None, "int8": False, "threshold": 0.25, "image_sizes": None}
     assert calls == [(Path("old.heatpose"), Path("eye"), out, options)]
 
 

@@ -180,10 +180,10 @@ def detectors(monkeypatch):
     """What stands for the export of a detector's run: the run's name, for objects by name."""
     known = {"both": [3, 7], "more": [7, 31, 3], "less": [7, 12]}
 
-    def bundled_detector(run, objects, *, int8, threshold, image_size=None):
+    def bundled_detector(run, objects, *, int8, threshold, image_sizes=None):
         settings = DetectorSettings(
             object_ids=known[run.name],
-            image_size=image_size or 320,
+            image_sizes=image_sizes or [320],
             threshold=threshold,
             weights="int8" if int8 else "float16",
             network={"size": "n", "backbone": "resnet18" if run.name == "more" else "yolov10"},
@@ -240,14 +240,15 @@ def test_a_detector_takes_the_place_of_another(plain, tmp_path, detectors):
     """The keypoint network stays, and on the card its part; of the first detector nothing."""
     first, second = tmp_path / "first.heatpose", tmp_path / "second.heatpose"
     add_detector(first, Path("less"), second)
-    add_detector(second, Path("more"), second, int8=True, image_size=448)
+    add_detector(second, Path("more"), second, int8=True, image_sizes=[448, 640])
     bundle = read_bundle(second)
-    assert bundle.detector.settings.image_size == 448
+    assert bundle.detector.settings.image_sizes == [448, 640]
     assert (bundle.network, bundle.crop) == (plain.network, plain.crop)
     assert bundle.name == "second" and bundle.provenance == plain.provenance
     assert (bundle.detector.network, bundle.detector.settings.weights) == (b"more", "int8")
     assert bundle.card.startswith(plain.card.rstrip("\n"))
     assert "It is a YOLOv10n behind the trunk of a keypoint network, for pictures" in bundle.card
+    assert "longer side is 448 and 640 px" in bundle.card
     assert (
         bundle.card.count("## The detector") == 1 and "12" not in bundle.card.split("detector\n")[1]
     )

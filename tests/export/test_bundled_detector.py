@@ -55,18 +55,18 @@ def run(tmp_path, network):
 def test_what_is_bundled_sees_what_was_trained(run, network, objects):
     detector, difference = bundled_detector(run, objects, threshold=0.3)
     settings = detector.settings
-    assert (settings.object_ids, settings.image_size) == ([3, 31, 7], SIZE)
+    assert (settings.object_ids, settings.image_sizes) == ([3, 31, 7], [SIZE])
     assert (settings.threshold, settings.weights, settings.samples) == (0.3, "float16", 12)
     assert (settings.network["size"], settings.training["seed"]) == ("n", 4)
     assert difference.n_detections > 0 and difference.boxes < 0.5 and difference.scores < 0.02
 
-    smaller, _ = bundled_detector(run, objects, image_size=64)
-    assert smaller.settings.image_size == 64
+    smaller, _ = bundled_detector(run, objects, image_sizes=[64])
+    assert smaller.settings.image_sizes == [64]
 
     picture = rendered_pictures(objects, SIZE, 1)[0]
     camera = Camera(100.0, 100, 48, 48, SIZE, SIZE)
     runtime = ObjectDetector(
-        detector.network, settings.object_ids, image_size=SIZE, threshold=0.0, precision="f32"
+        detector.network, settings.object_ids, image_sizes=[SIZE], threshold=0.0, precision="f32"
     )
     best = runtime(Observation(picture, camera))[0]
     inputs = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255

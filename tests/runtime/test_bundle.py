@@ -53,7 +53,7 @@ def bundle(cube_mesh, brick_mesh, rng):
 def detector():
     settings = DetectorSettings(
         object_ids=[2, 31, 8],
-        image_size=320,
+        image_sizes=[320],
         threshold=0.3,
         weights="int8",
         network={"size": "n", "n_classes": 3},
@@ -150,12 +150,23 @@ def test_bundles_from_before_networks_looked_at_depth_are_read(bundle, tmp_path)
     assert bundle.crop.inputs == ["crops"]
 
 
+def test_bundles_from_before_detectors_looked_at_several_sizes_are_read(bundle, detector, tmp_path):
+    write_bundle(tmp_path / "toys", replace(bundle, detector=detector))
+
+    def as_of_format_4(record):
+        record["format"] = 4
+        (record["detector"]["image_size"],) = record["detector"].pop("image_sizes")
+
+    rewrite_record(tmp_path / "toys", as_of_format_4)
+    assert read_bundle(tmp_path / "toys").detector.settings == detector.settings
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda r: r["files"].pop("detector.onnx"), "files lacks detector.onnx"),
         (lambda r: r["detector"].update(threshold=1.5), "detector.threshold"),
-        (lambda r: r["detector"].update(image_size=100), "detector.image_size"),
+        (lambda r: r["detector"].update(image_sizes=[100]), "detector.image_sizes.0"),
         (lambda r: r["detector"].update(object_ids=[]), "detector.object_ids"),
         (lambda r: r["detector"].update(object_ids=[2, 2]), r"must differ, got \[2, 2\]"),
     ],
@@ -265,7 +276,7 @@ def test_an_archive_of_other_things_is_no_bundle(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda r: r.update(format=5), "format 5, newer than the 4"),
+        (lambda r: r.update(format=6), "format 6, newer than the 5"),
         (lambda r: r["crop"].update(inputs=["crops", "touch"]), "crop.inputs.1"),
         (lambda r: r["crop"].update(inputs=[]), "crop.inputs"),
         (lambda r: r["crop"].update(size=100), "crop.size"),

@@ -81,7 +81,7 @@ def observation(height=48, width=64, box=None):
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("image_size", [32, 64, 128, 256])
 def test_a_box_lies_on_the_edges_of_what_is_seen(backend, image_size):
-    detector = ObjectDetector(bright_detector(), [3, 8], image_size=image_size, backend=backend)
+    detector = ObjectDetector(bright_detector(), [3, 8], image_sizes=[image_size], backend=backend)
     (found,) = detector(observation(48, 64, (12, 20, 40, 32)))
     assert (found.object_id, found.score) == (8, 0.75)
     # Pixel centres lie at whole numbers. What is enlarged has blurred edges, alike on all sides.
@@ -90,9 +90,28 @@ def test_a_box_lies_on_the_edges_of_what_is_seen(backend, image_size):
     assert np.abs(off).max() <= (0.5 if image_size > 64 else 1e-5)
 
 
+def test_what_several_sizes_show_is_joined():
+    seen = observation(48, 64, (12, 20, 40, 32))
+    detector = ObjectDetector(bright_detector(), [3, 8], image_sizes=[32, 64])
+    (found,) = detector(seen)
+    assert (found.object_id, found.score) == (8, 0.75)
+    np.testing.assert_allclose(found.box, (11.5, 19.5, 39.5, 31.5), atol=1e-4)
+
+
+def test_what_one_of_two_sizes_shows_must_be_twice_as_sure():
+    """Boxes that stand still in the network's picture move in the one that was taken."""
+    network = constant_detector([[8, 8, 24, 24, 0.7, 0], [0, 0, 7, 7, 0.5, 0]])
+    both = {"image_sizes": [32, 64], "threshold": 0.3}
+    found = ObjectDetector(network, [1], **both)(observation(64, 64))
+    assert [(one.box[0], one.score) for one in found] == [
+        (15.5, pytest.approx(0.35)),
+        (7.5, pytest.approx(0.35)),
+    ]
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_pictures_of_changing_sizes_are_scaled_each_in_its_way(backend):
-    detector = ObjectDetector(bright_detector(), [1, 2], image_size=64, backend=backend)
+    detector = ObjectDetector(bright_detector(), [1, 2], image_sizes=[64], backend=backend)
     for height, width in [(96, 192), (192, 96), (192, 192), (96, 192)]:
         (found,) = detector(observation(height, width, (30, 36, 60, 75)))
         np.testing.assert_allclose(found.box, (29.5, 35.5, 59.5, 74.5), atol=1e-4)
@@ -108,13 +127,13 @@ def test_a_network_gets_the_sides_it_insists_on(backend):
 
 def test_each_axis_is_scaled_as_its_whole_pixels_have_it():
     network = constant_detector([[10, 16, 20, 32, 0.5, 0]])
-    detector = ObjectDetector(network, [1], image_size=32)
+    detector = ObjectDetector(network, [1], image_sizes=[32])
     (found,) = detector(observation(100, 64))  # scaled to 32 x 20
     np.testing.assert_allclose(found.box, (31.5, 49.5, 63.5, 99.5), atol=1e-4)
 
 
 def test_more_sizes_than_are_kept_ready_do_no_harm():
-    detector = ObjectDetector(bright_detector(), [1, 2], image_size=320, threads=1)
+    detector = ObjectDetector(bright_detector(), [1, 2], image_sizes=[320], threads=1)
     for repeat in range(2):
         for width in range(32, 352, 32):
             image = observation(320, width, (5 + repeat, 7, 20, 30))
@@ -157,7 +176,7 @@ ROWS = [
 @pytest.mark.parametrize("batched", [False, True])
 def test_the_best_come_first_inside_the_picture_and_over_the_threshold(backend, batched):
     network = constant_detector(ROWS, batched)
-    detector = ObjectDetector(network, [4, 6], image_size=64, threshold=0.3, backend=backend)
+    detector = ObjectDetector(network, [4, 6], image_sizes=[64], threshold=0.3, backend=backend)
     found = [(one.object_id, one.box, round(one.score, 5)) for one in detector(observation())]
     assert found == [
         (6, (9.5, 9.5, 29.5, 19.5), 0.9),
@@ -188,7 +207,7 @@ def point_detector():
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_there_may_be_many_objects_or_none(backend):
-    detector = ObjectDetector(point_detector(), [7], image_size=64, backend=backend)
+    detector = ObjectDetector(point_detector(), [7], image_sizes=[64], backend=backend)
     assert detector(observation()) == []
     found = detector(observation(box=(3, 2, 5, 4)))
     assert {one.box[:2] for one in found} == {(2.5, 1.5), (3.5, 1.5), (2.5, 2.5), (3.5, 2.5)}
@@ -234,8 +253,8 @@ def test_what_is_no_detector_is_refused_by_its_shape(backend, network, message):
 
 def test_options_that_make_no_sense_are_refused():
     network = constant_detector(ROWS)
-    with pytest.raises(ValueError, match="image_size must be at least 32, got 16"):
-        ObjectDetector(network, [1], image_size=16)
+    with pytest.raises(ValueError, match="image_sizes must be at least 32, got \\[16\\]"):
+        ObjectDetector(network, [1], image_sizes=[16])
     with pytest.raises(ValueError, match=r"threshold must lie in \[0, 1\], got 25"):
         ObjectDetector(network, [1], threshold=25)
     with pytest.raises(ValueError, match="openvino or onnxruntime, got 'tensorrt'"):

@@ -37,10 +37,11 @@ def export(
         float, typer.Option(min=0, max=1, help="Score from which on its detections count.")
     ] = 0.25,
     image_size: Annotated[
-        int | None,
+        list[int] | None,
         typer.Option(
             min=32,
-            help="Longer side of the images the detector looks at, px.",
+            help="Longer side of the images the detector looks at, px; several times: it looks "
+            "at each, and joins what it finds.",
             show_default="objects as large as training showed them",
         ),
     ] = None,
@@ -64,13 +65,14 @@ def export(
             "--notes, --attribution, --names and --int8-keypoints belong to a RUN: bundles keep "
             "theirs"
         )
-    if detector is None and (bundle is not None or int8 or image_size is not None):
+    if detector is None and (bundle is not None or int8 or image_size):
         raise OptionError("--bundle, --int8 and --image-size ask for a --detector")
-    if image_size is not None and image_size % 32:
-        raise OptionError(f"--image-size must be divisible by 32, got {image_size}")
+    for side in image_size or []:
+        if side % 32:
+            raise OptionError(f"--image-size must be divisible by 32, got {side}")
     if bundle is not None and detector is not None:
         found = add_detector(
-            bundle, detector, out, name=name, int8=int8, threshold=threshold, image_size=image_size
+            bundle, detector, out, name=name, int8=int8, threshold=threshold, image_sizes=image_size
         )
         typer.echo(f"{out}: {_megabytes(out):.1f} MB; detector against torch: {found}")
     elif run is not None:
@@ -85,7 +87,7 @@ def export(
             int8=int8,
             int8_keypoints=int8_keypoints,
             threshold=threshold,
-            image_size=image_size,
+            image_sizes=image_size,
         )
         typer.echo(
             f"{out}: {_megabytes(out):.1f} MB; keypoints against torch: {report.exact} in f32, "

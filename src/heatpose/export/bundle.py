@@ -2,7 +2,7 @@
 
 import datetime
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ def export_run(
     int8: bool = False,
     int8_keypoints: bool = False,
     threshold: float = THRESHOLD,
-    image_size: int | None = None,
+    image_sizes: Sequence[int] | None = None,
 ) -> ExportReport:
     """Turn a run folder into a bundle, once the exported network proves to be the trained one.
 
@@ -68,7 +68,7 @@ def export_run(
         int8_keypoints: whether the keypoint network is to compute in eight bits. It is faster and
             half as large, cannot be trained on, and what it costs is told, refused at no height.
         threshold: as for `bundled_detector`, and
-        image_size: likewise.
+        image_sizes: likewise.
 
     Raises:
         CheckpointError: a run's network cannot be used, or its export differs from it.
@@ -98,7 +98,7 @@ def export_run(
     card = write_card(name, small, crop, provenance, str(report.exact), weights)
     bundle = Bundle(name, small, crop, exported, provenance, card)
     if detector is not None:
-        bundle, agreement = _joined(bundle, detector, int8, threshold, image_size)
+        bundle, agreement = _joined(bundle, detector, int8, threshold, image_sizes)
         report = replace(report, detector=agreement)
     write_bundle(out, bundle)
     return report
@@ -112,7 +112,7 @@ def add_detector(
     name: str | None = None,
     int8: bool = False,
     threshold: float = THRESHOLD,
-    image_size: int | None = None,
+    image_sizes: Sequence[int] | None = None,
 ) -> str:
     """Write a bundle anew with a detector, which takes the place of one that it may have.
 
@@ -125,7 +125,7 @@ def add_detector(
         name: of the bundle; by default that of ``out``.
         int8: as for `bundled_detector`, and
         threshold: likewise, and
-        image_size: likewise.
+        image_sizes: likewise.
 
     Returns:
         How far the exported detector is from the trained one.
@@ -136,17 +136,17 @@ def add_detector(
         UnknownObjectError: the detector knows none of the bundle's objects.
     """
     bundle = replace(read_bundle(old), name=name or out.stem)
-    bundle, agreement = _joined(bundle, run, int8, threshold, image_size)
+    bundle, agreement = _joined(bundle, run, int8, threshold, image_sizes)
     write_bundle(out, bundle)
     return agreement
 
 
 def _joined(
-    bundle: Bundle, run: Path, int8: bool, threshold: float, image_size: int | None
+    bundle: Bundle, run: Path, int8: bool, threshold: float, image_sizes: Sequence[int] | None
 ) -> tuple[Bundle, str]:
     """Put the detector of a run into a bundle and onto its card."""
     detector, difference = bundled_detector(
-        run, bundle.objects, int8=int8, threshold=threshold, image_size=image_size
+        run, bundle.objects, int8=int8, threshold=threshold, image_sizes=image_sizes
     )
     agreement = described(difference)
     card = with_detector(bundle.card, bundle.name, bundle.objects, detector.settings, agreement)

@@ -40,7 +40,7 @@ def bundled_detector(
     *,
     int8: bool = False,
     threshold: float = THRESHOLD,
-    image_size: int | None = None,
+    image_sizes: Sequence[int] | None = None,
 ) -> tuple[BundledDetector, Difference]:
     """Turn a run folder into a detector for a bundle, once it proves to be the trained one.
 
@@ -50,8 +50,9 @@ def bundled_detector(
         int8: store weights and compute in eight bits: half the bytes of float16. What that costs
             is told, and refused at no height.
         threshold: score from which on a detection counts.
-        image_size: longer side of the images it looks at, px, divisible by 32; by default that at
-            which objects have the size that training showed most.
+        image_sizes: longer sides of the images it looks at, px, divisible by 32; what it finds in
+            several is joined. By default the one at which objects have the size that training
+            showed most.
 
     Raises:
         CheckpointError: the run's network cannot be used, or its float16 export differs from it.
@@ -59,8 +60,9 @@ def bundled_detector(
     """
     network, notes = load_detector(run / "network.safetensors")
     settings = _settings(run, network, notes, threshold, int8)
-    if image_size is not None:
-        settings = settings.model_copy(update={"image_size": image_size})
+    if image_sizes:
+        settings = settings.model_copy(update={"image_sizes": list(image_sizes)})
+    side = max(settings.image_sizes)
     known = [one for one in objects if one.object_id in settings.object_ids]
     if not known:
         raise UnknownObjectError(
@@ -69,9 +71,9 @@ def bundled_detector(
         )
     exported = export_detector(network)
     if int8:
-        pictures = rendered_pictures(known, settings.image_size, _N_CALIBRATION, seed=1)
-        exported = quantise_detector(exported, pictures, settings.image_size)
-    pictures = rendered_pictures(known, settings.image_size, _N_CHECKED)
+        pictures = rendered_pictures(known, side, _N_CALIBRATION, seed=1)
+        exported = quantise_detector(exported, pictures, side)
+    pictures = rendered_pictures(known, side, _N_CHECKED)
     # Of the boxes that nobody will look at, a hair decides which cell wins.
     difference = largest_difference(exported, network, pictures, least=threshold)
     if not int8 and (difference.boxes > LARGEST_SHIFT or difference.scores > LARGEST_CHANGE):
@@ -124,7 +126,7 @@ def _settings(
         )
     return DetectorSettings(
         object_ids=object_ids,
-        image_size=image_size_of(training),
+        image_sizes=[image_size_of(training)],
         threshold=threshold,
         weights="int8" if int8 else "float16",
         network=asdict(network.config),

@@ -106,7 +106,7 @@ heatpose estimate IMAGES... --bundle {name}.heatpose --camera camera.json --out 
 ```
 
 It is a YOLOv10{settings.network.get("size", "")}{_behind_trunk(settings)} for pictures whose
-longer side is {settings.image_size} px; its classes are the objects
+longer side is {_sides(settings)} px; its classes are the objects
 {_listed(settings.object_ids)}. A detection
 counts from a score of {settings.threshold:g} on. Its weights are stored as {settings.weights}.
 Beside the detector as it was trained: {agreement}.
@@ -118,6 +118,10 @@ Machine: {settings.machine or "not stated"}. Configuration:
 {json.dumps(settings.training)}
 ```
 """ + (f"\n{CALIBRATION_HEAD}\n{sureness}" if sureness else "")
+
+
+def _sides(settings: DetectorSettings) -> str:
+    return " and ".join(f"{side}" for side in settings.image_sizes)
 
 
 def _behind_trunk(settings: DetectorSettings) -> str:

@@ -15,8 +15,8 @@ from heatpose.errors import BundleError
 from heatpose.solve.probability import LEVELS, TERMS
 
 # Of bundle.json; a reader refuses a newer one. Format 1 knew no detector, 2 no calibration, 3 no
-# networks that look at depth.
-FORMAT = 4
+# networks that look at depth, 4 no detectors that look at pictures in several sizes.
+FORMAT = 5
 NO_CHECKSUM = "0" * 64
 NETWORK, CARD = "keypoints.onnx", "card.md"  # every bundle has these
 DETECTOR = "detector.onnx"  # and some have this
@@ -73,7 +73,8 @@ class DetectorSettings(_Record):
     """What the detector finds, how it wants its images, and where it comes from."""
 
     object_ids: list[int] = Field(min_length=1)  # in the order of the network's classes
-    image_size: int = Field(gt=0, multiple_of=32)  # side of the square it looks at, px
+    # Longer sides of the pictures that it looks at, px; what it finds in several is joined.
+    image_sizes: list[Annotated[int, Field(gt=0, multiple_of=32)]] = Field(min_length=1)
     threshold: float = Field(ge=0, le=1)  # score from which on a detection counts
     weights: str  # how they are stored: float16 or int8
     network: dict[str, Any]  # configuration of the network
@@ -81,6 +82,15 @@ class DetectorSettings(_Record):
     samples: int | None  # that it was trained on
     datasets: list[str]  # names of those they came from
     machine: str  # that trained
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reads_one_size(cls, record: Any) -> Any:
+        """Take up the one size that earlier formats knew."""
+        if isinstance(record, dict) and "image_size" in record:
+            rest = {name: value for name, value in record.items() if name != "image_size"}
+            return {**rest, "image_sizes": [record["image_size"]]}
+        return record
 
     @model_validator(mode="after")
     def _has_classes_that_differ(self) -> "DetectorSettings":

@@ -11,6 +11,7 @@ from heatpose.geometry.arrays import Image
 from heatpose.geometry.boxes import clip_box
 from heatpose.runtime.box_predictor import open_box_predictor
 from heatpose.runtime.bundle import BundledDetector
+from heatpose.runtime.joined_boxes import joined
 from heatpose.runtime.predictor import Backend, Precision
 from heatpose.types import Detection, Observation
 
@@ -31,7 +32,7 @@ class ObjectDetector:
         network: bytes,
         object_ids: Sequence[int],
         *,
-        image_size: int = 640,
+        image_sizes: Sequence[int] = (640,),
         threshold: float = 0.25,
         backend: Backend = "openvino",
         threads: int | None = None,
@@ -42,8 +43,8 @@ class ObjectDetector:
         Args:
             network: ONNX file.
             object_ids: BOP's id of each of the network's classes.
-            image_size: longer side that pictures are scaled to, px, where the network leaves
-                its input size free.
+            image_sizes: longer sides that pictures are scaled to, px, where the network leaves
+                its input size free; what it finds in several is joined.
             threshold: least score of what is returned.
             backend: what runs it.
             threads: how many threads it may use; None leaves that to the backend.
@@ -52,12 +53,12 @@ class ObjectDetector:
         Raises:
             DataError: the file is not such a network.
         """
-        if image_size < STRIDE:
-            raise ValueError(f"image_size must be at least {STRIDE}, got {image_size}")
+        if not image_sizes or min(image_sizes) < STRIDE:
+            raise ValueError(f"image_sizes must be at least {STRIDE}, got {list(image_sizes)}")
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold must lie in [0, 1], got {threshold}")
         self.object_ids = tuple(object_ids)
-        self.image_size = image_size
+        self.image_sizes = tuple(image_sizes)
         self.threshold = threshold
         self._predict = open_box_predictor(network, backend, threads=threads, precision=precision)
 
@@ -68,9 +69,21 @@ class ObjectDetector:
             DataError: the network gives what no detection can be made of.
         """
         image = observation.image
-        fitted, scales = fit_image(image, self._predict.input_size, self.image_size)
+        looks = [self._look(image, size) for size in self.image_sizes]
+        found = joined(looks) if len(looks) > 1 else looks[0]
+        found = found[found[:, 4] >= self.threshold]
+        found = found[np.argsort(-found[:, 4], kind="stable")]
+        height, width = image.shape[:2]
+        return [seen for row in found if (seen := self._detection(row, width, height))]
+
+    def _look(self, image: Image, size: int) -> NDArray[np.float32]:
+        """Return what is found at one size, (n, 6), in px of the image.
+
+        Of several sizes one may be less sure of a box than the threshold, and another more.
+        """
+        fitted, scales = fit_image(image, self._predict.input_size, size)
         rows = self._predict(fitted)
-        found = rows[rows[:, 4] >= self.threshold]
+        found = rows[rows[:, 4] >= self.threshold / len(self.image_sizes)]
         if not np.isfinite(rows).all() or (found[:, 4] > 1).any():
             raise DataError(
                 "the detector's rows must be left, top, right, bottom, score in [0, 1] and "
@@ -78,9 +91,7 @@ class ObjectDetector:
             )
         # Our pixel centres lie at whole numbers, so the image's corner is at -0.5.
         found[:, :4] = found[:, :4] / np.tile(scales, 2) - 0.5
-        found = found[np.argsort(-found[:, 4], kind="stable")]
-        height, width = image.shape[:2]
-        return [seen for row in found if (seen := self._detection(row, width, height))]
+        return found
 
     def _detection(self, row: NDArray[np.float32], width: int, height: int) -> Detection | None:
         """Return what a row (6,) stands for, or None where its box has no part in the picture."""
@@ -109,7 +120,7 @@ def open_bundled(
     return ObjectDetector(
         bundled.network,
         settings.object_ids,
-        image_size=settings.image_size,
+        image_sizes=settings.image_sizes,
         threshold=settings.threshold if threshold is None else threshold,
         backend=backend,
         threads=threads,
