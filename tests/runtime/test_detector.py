@@ -109,6 +109,25 @@ def test_what_one_of_two_sizes_shows_must_be_twice_as_sure():
     ]
 
 
+class SurerWhereItIsLarge:
+    """In place of a network: sees the whole picture, at 32 px with a score of 0.2, at 64 of 0.5."""
+
+    input_size = (None, None)
+
+    def __call__(self, image):
+        side = image.shape[1]
+        return np.array([[0, 0, side, side, 0.2 if side == 32 else 0.5, 0]], np.float32)
+
+
+@pytest.mark.parametrize(("threshold", "count"), [(0.34, 1), (0.36, 0)])
+def test_what_one_size_is_less_sure_of_than_the_threshold_counts_too(monkeypatch, threshold, count):
+    monkeypatch.setattr(
+        "heatpose.runtime.detector.open_box_predictor", lambda *_, **__: SurerWhereItIsLarge()
+    )
+    detector = ObjectDetector(b"", [1], image_sizes=[32, 64], threshold=threshold)
+    assert len(detector(observation(64, 64))) == count
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_pictures_of_changing_sizes_are_scaled_each_in_its_way(backend):
     detector = ObjectDetector(bright_detector(), [1, 2], image_sizes=[64], backend=backend)
