@@ -7,7 +7,7 @@
 # fast network for two fifths. Nothing is read but the models, the photographs and what is in this
 # repository; some 16 processors keep the GPU busy. Then, here or elsewhere:
 #
-#     heatpose export OUT/accurate --detector OUT/detector --int8 --image-size 448 --threshold 0.2 --out lmo.heatpose
+#     heatpose export OUT/accurate --detector OUT/detector --int8 --image-size 448 --image-size 640 --threshold 0.2 --out lmo.heatpose
 #     heatpose export OUT/fast --int8-keypoints --out fast.heatpose
 set -euo pipefail
 if [ $# -lt 3 ]; then
@@ -25,9 +25,8 @@ heatpose train keypoints "${drawn[@]}" "${posed[@]}" --crop-size 192 --minutes "
   --out "$out/accurate" >"$out/accurate.log" 2>&1 &
 accurate=$!
 (
-  heatpose train detector "${drawn[@]}" --init weights/detector_lm.safetensors --trunk demo/lmo.heatpose \
-    --size n --image-size 448 --batch-size 64 --learning-rate 1e-3 --epoch-samples 19200 \
-    --minutes "$(share 0.48)" --seed 102 --out "$out/detector"
+  heatpose train detector "${drawn[@]}" --init weights/yolov10n_lm.safetensors --size n --image-size 448 \
+    --batch-size 64 --learning-rate 1e-3 --epoch-samples 19200 --minutes "$(share 0.48)" --seed 102 --out "$out/detector"
   heatpose train keypoints "${drawn[@]}" "${posed[@]}" --stages 3 --crop-size 160 --minutes "$(share 0.36)" \
     --seed 103 --out "$out/fast"
 ) >"$out/others.log" 2>&1 &

@@ -5,8 +5,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from heatpose.errors import CheckpointError
 from heatpose.model.weights import load_into, read_safetensors, read_weights, write_weights
 from heatpose.model.yolov10 import YoloConfig, YoloV10
@@ -51,7 +49,6 @@ _PUBLISHED_PARTS = {
     "out": "proj",
     "feedforward": "ffn",
 }
-_LEARNING, _DEPLOYED, _TRUNK = "one2many.", "one2one.", "backbone.trunk."
 # The whole numbers that a distribution is averaged over: a constant of ours.
 _PUBLISHED_CONSTANT = "model.23.dfl.conv.weight"
 
@@ -74,52 +71,12 @@ def load_detector(path: Path) -> tuple[YoloV10, dict[str, Any]]:
         CheckpointError: the file is missing, broken, of a newer format or holds no detector.
     """
     tensors, config, notes = read_weights(path)
-    network = YoloV10(_config_of(config, path))
-    load_into(network, tensors, path)
-    return network.eval(), notes
-
-
-def save_start(path: Path, network: YoloV10, notes: Mapping[str, Any]) -> None:
-    """Write what another training can start from, in a fraction of the bytes.
-
-    That is the deployed half in float16, without the trunk of a keypoint network, which is there
-    already. Arguments are those of `save_detector`.
-    """
-    small = {
-        name: tensor.half() if tensor.is_floating_point() else tensor
-        for name, tensor in network.state_dict().items()
-        if not name.startswith((_LEARNING, _TRUNK))
-    }
-    write_weights(path, small, asdict(network.config), notes)
-
-
-def read_start(path: Path) -> tuple[YoloConfig, dict[str, Tensor]]:
-    """Read what `save_start` or `save_detector` wrote, to start another training from.
-
-    Where the head that only learns is missing, it is taken to be the deployed one.
-
-    Returns:
-        The config, and tensors by name; those of a trunk may be missing.
-
-    Raises:
-        CheckpointError: as `load_detector`.
-    """
-    tensors, found, _ = read_weights(path)
-    config = _config_of(found, path)
-    for name in [n for n in tensors if n.startswith(_DEPLOYED)]:
-        tensors.setdefault(_LEARNING + name.removeprefix(_DEPLOYED), tensors[name])
-    network = YoloV10(config)
-    own = network.state_dict()
-    trunk = {n: t for n, t in own.items() if n.startswith(_TRUNK)}
-    load_into(network, {**trunk, **tensors}, path)
-    return config, {n: t.to(own[n].dtype) for n, t in tensors.items()}
-
-
-def _config_of(config: Mapping[str, Any], path: Path) -> YoloConfig:
     try:
-        return YoloConfig(**config)
+        network = YoloV10(YoloConfig(**config))
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path} has a config that cannot be used: {error}") from None
+    load_into(network, tensors, path)
+    return network.eval(), notes
 
 
 def load_published(network: YoloV10, path: Path) -> None:

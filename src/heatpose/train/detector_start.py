@@ -13,7 +13,7 @@ from heatpose.data.bop import BopDataset, read_models_info
 from heatpose.data.detection_samples import DetectionSampleConfig, DetectionSet
 from heatpose.errors import CheckpointError, OptionError
 from heatpose.model.detector_trunk import N_STAGES, TrunkBackbone
-from heatpose.model.detector_weights import load_published, read_start
+from heatpose.model.detector_weights import load_detector, load_published
 from heatpose.model.weights import read_safetensors
 from heatpose.model.yolov10 import YoloConfig, YoloV10
 from heatpose.objects.catalogue import ObjectModel
@@ -150,18 +150,16 @@ def _take_trunk(backbone: TrunkBackbone, path: Path) -> None:
 
 
 def _tensors_of(init: Path, config: YoloConfig) -> dict[str, Tensor]:
-    """Return the weights of another detector, but perhaps those of a trunk."""
+    """Return the weights of another detector; shapes may differ where classes are told apart."""
     if "heatpose" in read_safetensors(init)[1]:
-        theirs, tensors = read_start(init)
+        other = load_detector(init)[0]
     else:
-        theirs = YoloConfig(PUBLISHED_CLASSES, config.size)
-        published = YoloV10(theirs)
-        load_published(published, init)
-        tensors = published.state_dict()
-    if theirs.size != config.size:
-        raise CheckpointError(f"{init} has size {theirs.size}, this run has {config.size}")
-    if theirs.backbone == "resnet18" != config.backbone:
+        other = YoloV10(YoloConfig(PUBLISHED_CLASSES, config.size))
+        load_published(other, init)
+    if other.config.size != config.size:
+        raise CheckpointError(f"{init} has size {other.config.size}, this run has {config.size}")
+    if other.config.backbone == "resnet18" != config.backbone:
         raise CheckpointError(
             f"{init} looks through the trunk of a keypoint network: name that too"
         )
-    return tensors
+    return other.state_dict()
