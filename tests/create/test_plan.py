@@ -1,5 +1,6 @@
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
+from pathlib import Path, replace
 
 import pytest
 
@@ -105,6 +106,7 @@ def test_much_time_makes_networks_look_closer_unless_told_otherwise():
         ({"workers": 0}, "workers must be at least 1, got 0"),
         ({"crop_size": 100}, "crop_size must be a multiple of 32, got 100"),
         ({"seed": -1}, "seed must not be negative, got -1"),
+        ({"init": Path("a"), "backbone": Path("b")}, "from a backbone, not both"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options, complaint):

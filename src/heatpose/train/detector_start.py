@@ -160,6 +160,6 @@ def _tensors_of(init: Path, config: YoloConfig) -> dict[str, Tensor]:
         raise CheckpointError(f"{init} has size {other.config.size}, this run has {config.size}")
     if other.config.backbone == "resnet18" != config.backbone:
         raise CheckpointError(
-            f"{init} looks through the trunk of a keypoint network: name that too"
+            f"{init} looks through the trunk of a keypoint network: name that too (--trunk)"
         )
     return other.state_dict()
