@@ -1,6 +1,6 @@
 import json
-from dataclasses import asdict
-from pathlib import Path, replace
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
