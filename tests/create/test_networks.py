@@ -31,9 +31,7 @@ def test_networks_are_trained_without_scenes_where_samples_are_drawn_on_the_devi
     trained = json.loads((tmp_path / "run" / "train.json").read_text())["config"]
     assert trained["drawing"]["points"] > 0
     assert json.loads((tmp_path / "run" / "log.jsonl").read_text())["samples"] == 8
-    if (
-        train is not train_pose_network
-    ):  # frames are drawn whole, and are to be looked at in that size
+    if train is not train_pose_network:  # frames are drawn whole, and looked at in that size
         assert image_size_of(trained) == 96
 
 

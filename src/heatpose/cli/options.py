@@ -24,6 +24,9 @@ Backgrounds = Annotated[
 ]
 BatchSize = Annotated[int, typer.Option(help="Samples in a batch.")]
 Bundle = Annotated[Path, typer.Option(help="Bundle that `heatpose export` wrote.")]
+CadUnit = Annotated[
+    Unit | None, typer.Option(help="Of CAD files; guessed from their size if not given.")
+]
 CropSize = Annotated[int, typer.Option(help="Side of the crops, px.")]
 Devices = Annotated[
     int, typer.Option(min=1, help="GPUs, or processes where there is none, that share each batch.")
@@ -49,19 +52,16 @@ Objects = Annotated[
     list[Path],
     typer.Option(help="BOP models folder (obj_*.ply, mm), or a CAD file; several times."),
 ]
-Out = Annotated[Path, typer.Option(help="Run folder to write.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from last.ckpt.")]
+RunFolder = Annotated[Path, typer.Option(help="Run folder to write.")]
 Samples = Annotated[int, typer.Option(help="Training samples in all.")]
-Split = Annotated[str, typer.Option(help="Folder of the data set's scenes.")]
 Seed = Annotated[int, typer.Option(help="Of samples and weights.")]
+Split = Annotated[str, typer.Option(help="Folder of the data set's scenes.")]
 Targets = Annotated[
     str | None,
     typer.Option(help="Name of the targets file.", show_default="SPLIT_targets_bop19.json"),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="Processor threads.", show_default="all")]
-CadUnit = Annotated[
-    Unit | None, typer.Option(help="Of CAD files; guessed from their size if not given.")
-]
 Upright = Annotated[
     float, typer.Option(help="Share of views from above with the object's z axis up.")
 ]

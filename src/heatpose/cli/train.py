@@ -10,7 +10,7 @@ from heatpose.cli import options
 
 def keypoints(
     objects: options.Objects,
-    out: options.Out,
+    out: options.RunFolder,
     samples: options.Samples = 1_000_000,
     minutes: options.Minutes = None,
     unit: Annotated[

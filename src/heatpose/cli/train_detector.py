@@ -9,7 +9,7 @@ from heatpose.cli import options
 
 
 def detector(
-    out: options.Out,
+    out: options.RunFolder,
     dataset: Annotated[
         list[Path] | None, typer.Option(help="BOP data set, drawn or real; several times.")
     ] = None,

@@ -23,8 +23,9 @@ def joined(looks: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
             and class.
 
     Returns:
-        The same, (m, 6), best first. Each best box takes one of its class from every other look,
-        the best that lies on it; its score is the sum of theirs over the number of looks.
+        The same, (m, 6), in the order of their best boxes. Each best box takes one of its class
+        from every other look, the best that lies on it; its score is the sum of theirs over the
+        number of looks.
     """
     rows = np.concatenate(looks)
     look = np.repeat(np.arange(len(looks)), [len(one) for one in looks])
@@ -45,5 +46,4 @@ def joined(looks: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
         scores = rows[members, 4]
         box = np.average(boxes[members], axis=0, weights=np.maximum(scores, 1e-9))
         together.append([*box, scores.sum() / len(looks), rows[best, 5]])
-    found = np.array(together, np.float32).reshape(-1, 6)
-    return found[np.argsort(-found[:, 4], kind="stable")]
+    return np.array(together, np.float32).reshape(-1, 6)
