@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from heatpose.solve.depth_poses import correct_with_depth
 from heatpose.solve.depth_search import DepthSearch
 from heatpose.solve.estimates import make_estimate
 from heatpose.solve.outline import CroppedObject, OutlineFit, refine_with_outlines
+from heatpose.solve.passes import at_poses, has_candidates, most_promising, surer
 from heatpose.solve.pnp import Correspondences, PnPSolution, join_looks, solve_pnp
 from heatpose.solve.probability import Calibration
 from heatpose.solve.visibility import with_visibility
@@ -54,8 +55,8 @@ class PoseEstimator:
             print(estimate.object_id, estimate.camera_from_object, estimate.score)
 
     Attributes:
-        timed: called with the name of each of `STAGES` for a context that the stage runs in;
-            a stopwatch (`heatpose bench`) hooks in here.
+        timed: called with the name of each of `STAGES`, once or several times an image, for a
+            context that the stage runs in; a stopwatch (`heatpose bench`) hooks in here.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class PoseEstimator:
         inputs: Sequence[str] = ("crops",),
         detector: Detector | None = None,
         looks: int = 1,
+        passes: int = 1,
         outline: bool = True,
         depth: bool = True,
         geometry: bool = True,
@@ -87,6 +89,8 @@ class PoseEstimator:
             detector: finds the objects where the caller does not say where they are.
             looks: crops of each object, nearer and farther, whose keypoints are solved together:
                 up to three, surer and slower.
+            passes: how often all of this is done, from the second time on where the objects
+                turned out to be instead of where they were detected: surer and slower.
             outline: let outlines in the picture correct the poses.
             depth: look at depth, where observations have it; else it is as if they had none.
             geometry: let depth correct the poses that the network gives.
@@ -104,7 +108,9 @@ class PoseEstimator:
         self.search: DepthSearch | None = DepthSearch(self.objects, self.renderer)
         if not 1 <= looks <= MOST_LOOKS:
             raise ValueError(f"looks must be 1 to {MOST_LOOKS}, got {looks}")
-        self.looks = looks
+        if passes < 1:
+            raise ValueError(f"passes must be at least 1, got {passes}")
+        self.looks, self.passes = looks, passes
         self.outline = outline
         self.depth = depth
         self.geometry = geometry
@@ -134,6 +140,7 @@ class PoseEstimator:
         threshold: float | None = None,
         detector: Detector | None = None,
         looks: int = 1,
+        passes: int = 1,
         outline: bool = True,
         depth: bool = True,
         geometry: bool = True,
@@ -148,6 +155,7 @@ class PoseEstimator:
             threshold: score from which on a detection counts; by default what the bundle says.
             detector: takes the place of the bundle's.
             looks: crops of each object, nearer and farther, up to three.
+            passes: how often it looks, from the second time on where objects turned out to be.
             outline: let outlines in the picture correct the poses.
             depth: look at depth, where observations have it; else it is as if they had none.
             geometry: let depth correct the poses that the network gives.
@@ -165,6 +173,7 @@ class PoseEstimator:
             inputs=bundle.crop.inputs,
             detector=detector,
             looks=looks,
+            passes=passes,
             outline=outline,
             depth=depth,
             geometry=geometry,
@@ -174,7 +183,10 @@ class PoseEstimator:
         )
 
     def __call__(
-        self, observation: Observation, detections: Sequence[Detection] | None = None
+        self,
+        observation: Observation,
+        detections: Sequence[Detection] | None = None,
+        wanted: Mapping[int, int] | None = None,
     ) -> list[PoseEstimate]:
         """Estimate the pose of every detected object, best first.
 
@@ -182,10 +194,12 @@ class PoseEstimator:
             observation: the image and the camera that took it, with or without distortion.
             detections: where objects may be, px of the image as it was taken; None asks the
                 detector.
+            wanted: instances by object id, where more detections than that are candidates for
+                them: of these the worse half is given up between two passes.
 
         Returns:
-            One estimate for each detection whose keypoints support a pose. Their keypoints and
-            boxes are in px of the undistorted image.
+            One estimate for each detection whose keypoints support a pose, and that was not given
+            up. Their keypoints and boxes are in px of the undistorted image.
 
         Raises:
             UnknownObjectError: a given detection is of an object that the network does not know.
@@ -196,9 +210,50 @@ class PoseEstimator:
         if not detections:
             return []
         with self.timed("crop"):
-            detections = [_undistorted(found, observation.camera) for found in detections]
+            boxes = [_undistorted(found, observation.camera) for found in detections]
             observation = undistort(observation if self.depth else replace(observation, depth=None))
-            looks = [*detections, *further_looks(detections, self.looks)]
+        estimates = self.find(observation, boxes, wanted)
+        if self.geometry and observation.depth is not None:
+            with self.timed("depth"):
+                estimates = self.fit_depth(estimates, observation)
+        estimates.sort(key=lambda e: e.score, reverse=True)
+        return with_visibility(estimates, self.objects, self.renderer)
+
+    def find(
+        self,
+        observation: Observation,
+        detections: Sequence[Detection],
+        wanted: Mapping[int, int] | None = None,
+    ) -> list[PoseEstimate]:
+        """Find poses by all passes over an image without distortion, but for depth.
+
+        While there are candidates, one look at each tells them apart.
+        """
+        poses = self._look(observation, detections, self._looks(detections, wanted, self.passes))
+        found = [
+            (box, pose) for box, pose in zip(detections, poses, strict=True) if pose is not None
+        ]
+        for left in range(self.passes - 1, 0, -1):
+            found = most_promising(found, wanted)
+            closer = at_poses(found, self.objects, observation.camera)
+            again = self._look(observation, closer, self._looks(closer, wanted, left))
+            found = [(box, surer(pose, new)) for (box, pose), new in zip(found, again, strict=True)]
+        return [pose for _, pose in found]
+
+    def _looks(
+        self, detections: Sequence[Detection], wanted: Mapping[int, int] | None, left: int
+    ) -> int:
+        """Return how many crops of each object the next of so many passes takes."""
+        return 1 if left > 1 and has_candidates(detections, wanted) else self.looks
+
+    def _look(
+        self, observation: Observation, detections: Sequence[Detection], n_looks: int
+    ) -> list[PoseEstimate | None]:
+        """Find the pose in each box; None where keypoints do not support any."""
+        if not detections:
+            return []
+        with self.timed("crop"):
+            looks = [*detections, *further_looks(detections, n_looks)]
             crops, cameras = self.crop(observation, looks)
             depth = (self.crop_depth(observation, looks),) if self.wants_depth else ()
         with self.timed("network"):
@@ -212,8 +267,10 @@ class PoseEstimator:
         with self.timed("outline"):
             fits = self.fit_outlines(detections, crops, matches, solutions, observation.camera)
         each = zip(detections, keypoints[:n], matches, solutions, fits, strict=True)
-        estimates = [
-            make_estimate(
+        return [
+            None
+            if solution is None
+            else make_estimate(
                 found,
                 first_look,
                 match,
@@ -224,13 +281,7 @@ class PoseEstimator:
                 self.calibration,
             )
             for found, first_look, match, solution, fit in each
-            if solution is not None
         ]
-        if self.geometry and observation.depth is not None:
-            with self.timed("depth"):
-                estimates = self.fit_depth(estimates, observation)
-        estimates.sort(key=lambda e: e.score, reverse=True)
-        return with_visibility(estimates, self.objects, self.renderer)
 
     def detect(self, observation: Observation) -> list[Detection]:
         """Ask the detector where known objects are, px of the image as it was taken, best first.

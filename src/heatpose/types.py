@@ -7,6 +7,9 @@ import numpy as np
 from heatpose.geometry.arrays import Array, Box, Depth, Image, Mask
 from heatpose.geometry.camera import Camera
 
+# Agreement with depth that a pose counts as where depth says nothing of it.
+UNMEASURED = 0.3
+
 
 @dataclass(frozen=True, eq=False)
 class Observation:
@@ -85,3 +88,15 @@ class PoseEstimate:
             raise ValueError(
                 f"{len(self.keypoints)} keypoints but {len(self.inliers)} inlier flags"
             )
+
+    @property
+    def rank(self) -> float:
+        """What candidates for one object are told apart by: more is better, in [0, 1].
+
+        The agreement of keypoints counts twice, as they know an object better than a detector;
+        so does that with depth, where there is any. What is not known speaks neither way.
+        """
+        support = 1.0 if self.evidence is None else self.evidence.support
+        probability = 1.0 if self.probability is None else self.probability
+        agreement = UNMEASURED if self.depth_agreement is None else self.depth_agreement
+        return self.score * support * probability * agreement**2

@@ -88,7 +88,7 @@ def test_the_estimator_is_told_what_depth_is_for(toys, monkeypatch, given, expec
     depth_images(toys, toys.dataset / "test" / "000002" / "depth", ["000004", "000009"])
     seen = []
 
-    def without_pose(estimator, observation, detections):
+    def without_pose(estimator, observation, detections, wanted):
         seen.append((observation.depth is not None, estimator.depth, estimator.geometry))
         return []
 

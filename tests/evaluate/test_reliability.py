@@ -92,7 +92,7 @@ class Stub:
         self.dataset, self.objects, self.shifts, self.turned = dataset, objects, shifts, turned
         self.frames = []
 
-    def __call__(self, observation, detections):
+    def __call__(self, observation, detections, wanted):
         frame = self.frames.pop(0)
         return [self.estimate(frame, observation.camera, found) for found in detections]
 

@@ -1,5 +1,7 @@
 """Outlines of rendered objects, whose true poses are known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -116,3 +118,18 @@ def test_too_little_to_compare_gives_none(meshes, renderer, camera, rng):
     cube = cropped(image, camera, meshes, CUBE, near)
     assert refine_with_outlines([brick, cube], camera, renderer)[0] is None
     assert refine_with_outlines([], camera, renderer) == []
+
+
+def test_what_is_hardly_there_hides_nothing(meshes, renderer, camera, rng):
+    """A cube in front of the brick that few keypoints support, beside one that all do."""
+    image = photograph(renderer, {BRICK: POSE}, camera, rng)
+    brick = cropped(image, camera, meshes, BRICK, POSE, 0.04)
+    away = make_transform(np.eye(3), np.array([-150.0, 100, 700]))
+    sure = cropped(image, camera, meshes, CUBE, away)
+    guess = cropped(image, camera, meshes, CUBE, NEARER)
+    few = replace(guess.solution, inliers=np.arange(len(guess.keypoints.points)) < 4)
+    open_share = [
+        refine_with_outlines([brick, sure, one], camera, renderer)[0].open_share
+        for one in (guess, replace(guess, solution=few))
+    ]
+    assert open_share[0] < 0.9 and open_share[1] == 1.0

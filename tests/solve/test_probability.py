@@ -80,7 +80,7 @@ def test_evidence_by_hand(model):
     pose = make_transform(np.eye(3), np.array([0.0, 0, 500]))
     inliers = np.arange(8) >= 2
     fit = OutlineFit(pose, covariance, contrast=0.7, offset=0.5, open_share=0.9)
-    found = weigh(np.full(8, 0.4), inliers, fit, pose, covariance, model)
+    found = weigh(0.3, inliers, fit, pose, covariance, model)
     assert found.support == pytest.approx(0.3)
     assert found.inliers == 0.75
     assert (found.contrast, found.offset, found.open_share) == (0.7, 0.5, 0.9)
@@ -92,7 +92,7 @@ def test_turns_about_the_camera_move_far_objects(model):
     covariance = np.zeros((6, 6))
     covariance[1, 1] = 0.01**2
     pose = make_transform(np.eye(3), np.array([0.0, 0, 500]))
-    found = weigh(np.ones(8), np.full(8, True), None, pose, covariance, model)
+    found = weigh(1.0, np.full(8, True), None, pose, covariance, model)
     assert found.spread == pytest.approx(0.05, rel=0.02)
     assert (found.contrast, found.open_share) == (0.0, 0.0)
 

@@ -110,7 +110,7 @@ def _estimate(
     found = estimator(observation, frame.detections)
     total = 1000 * (time.perf_counter() - start)
     estimates = [one for one in found if believable(one)]
-    return estimates, {name: times[0] for name, times in watch.milliseconds.items()}, total
+    return estimates, watch.milliseconds, total
 
 
 def believable(estimate: "PoseEstimate") -> bool:

@@ -13,6 +13,8 @@ import typer
 from heatpose.cli import options
 from heatpose.cli.estimator import (
     TARGETS_LOOKS,
+    TARGETS_PASSES,
+    TARGETS_PASSES_OF_DETECTOR,
     TARGETS_THRESHOLD,
     DetectorObjectsOption,
     DetectorOption,
@@ -76,7 +78,7 @@ def estimate(
         typer.Option(
             min=1,
             help="Boxes looked into for each target of a data set; one pose stays.",
-            show_default="3 where the bundle's detector is asked, else 1",
+            show_default="5 where the bundle's detector is asked, else 1",
         ),
     ] = None,
     looks: Annotated[
@@ -86,6 +88,15 @@ def estimate(
             max=3,
             help="Crops of each object, nearer and farther, solved together: surer and slower.",
             show_default="3 with a data set, else 1",
+        ),
+    ] = None,
+    passes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="How often objects are looked at, from the second time on where they turned out "
+            "to be: surer and slower.",
+            show_default="with a data set 3 where the detector is asked, else 2; images: 1",
         ),
     ] = None,
     outline: Annotated[
@@ -137,8 +148,8 @@ def estimate(
     dots agree with the pose, red crosses do not), name and probability (or score).
 
     The detections' threshold is by default the bundle's, and 0.01 with a data set: for each target
-    the best detections of its object are looked into, and the poses that keypoints agree with best
-    are kept, as many as there are instances.
+    the best detections of its object are looked into, the worse half is given up in each pass, and
+    the poses that keypoints agree with best are kept, as many as there are instances.
     """
     from heatpose.data.bop import BopDataset
     from heatpose.data.frames import (
@@ -162,6 +173,7 @@ def estimate(
     known = [one.object_id for one in contents.objects]
     has_boxes = boxes is not None or true_boxes
     candidates = candidates or (1 if has_boxes else CANDIDATES)
+    targets_passes = TARGETS_PASSES if has_boxes else TARGETS_PASSES_OF_DETECTOR
     if dataset is not None and not images and camera is None:
         data = BopDataset(dataset, split, targets)
         frames = frames_of_targets(data, boxes, known, known_only=known_only, candidates=candidates)
@@ -186,6 +198,7 @@ def estimate(
         runtime=runtime,
         threads=threads,
         looks=looks or (1 if dataset is None else TARGETS_LOOKS),
+        passes=passes or (1 if dataset is None else targets_passes),
         outline=outline,
         depth=not no_depth,
         geometry=not no_geometry,
@@ -297,7 +310,7 @@ def _poses_in(
     detections = tuple(estimator.detect(observation)) if given is None else given
     detected = time.perf_counter()
     boxes = tuple(frame.choose(detections))
-    estimates = tuple(frame.choose_poses(estimator(observation, boxes)))
+    estimates = tuple(frame.choose_poses(estimator(observation, boxes, frame.wanted)))
     end = time.perf_counter()
     return FramePoses(frame, estimates, end - start, boxes, detections, detected - start)
 

@@ -38,7 +38,9 @@ DetectorObjectsOption = Annotated[
     str | None,
     typer.Option(help="Object ids in the order of that detector's classes, as in 1,5,6."),
 ]
-TARGETS_LOOKS = 3  # at each box of a data set's targets: results are compared, not waited for
+# At each box of a data set's targets: results are compared, not waited for.
+TARGETS_LOOKS, TARGETS_PASSES = 3, 2
+TARGETS_PASSES_OF_DETECTOR = 3  # of which the first ones only tell candidates apart
 
 ThresholdOption = Annotated[
     float | None, typer.Option(min=0, max=1, help="Score from which on a detection counts.")
@@ -55,6 +57,7 @@ def open_estimator(
     runtime: Runtime,
     threads: int | None,
     looks: int = 1,
+    passes: int = 1,
     outline: bool = True,
     depth: bool = True,
     geometry: bool = True,
@@ -89,6 +92,7 @@ def open_estimator(
         threshold=threshold,
         detector=foreign,
         looks=looks,
+        passes=passes,
         outline=outline,
         depth=depth,
         geometry=geometry,

@@ -78,7 +78,8 @@ def _look(estimator: PoseEstimator, frame: Frame) -> _Seen:
     observation = frame.read()
     start = time.perf_counter()
     detections = estimator.detect(observation)
-    estimates = frame.choose_poses(estimator(observation, frame.choose(detections)))
+    posed = estimator(observation, frame.choose(detections), frame.wanted)
+    estimates = frame.choose_poses(posed)
     return _Seen(detections, estimates, time.perf_counter() - start)
 
 

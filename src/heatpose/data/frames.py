@@ -16,9 +16,7 @@ from heatpose.types import Detection, Observation, PoseEstimate
 
 # Detections worth looking into for each instance of a target where the detector is a young one. Of
 # better detectors the first box is best: with Mask R-CNN's three cost 0.003 of AR.
-CANDIDATES = 3
-# Agreement with depth that a pose counts as where depth says nothing of it.
-UNMEASURED = 0.3
+CANDIDATES = 5
 
 
 @dataclass(frozen=True)
@@ -74,24 +72,14 @@ class Frame:
         return chosen
 
     def choose_poses(self, estimates: Iterable[PoseEstimate]) -> list[PoseEstimate]:
-        """Return the best poses of each object, as many as are wanted of it.
-
-        The agreement of keypoints counts twice here, as it knows an object better than a detector,
-        and so does that with depth, where there is any.
-        """
-        best = sorted(estimates, key=_rank, reverse=True)
+        """Return the best poses of each object, as many as are wanted of it."""
+        best = sorted(estimates, key=lambda one: one.rank, reverse=True)
         if self.wanted is None:
             return best
         chosen: list[PoseEstimate] = []
         for object_id, instances in self.wanted.items():
             chosen += [one for one in best if one.object_id == object_id][:instances]
         return chosen
-
-
-def _rank(estimate: PoseEstimate) -> float:
-    support = 1.0 if estimate.evidence is None else estimate.evidence.support
-    agreement = estimate.depth_agreement
-    return estimate.score * support * (UNMEASURED if agreement is None else agreement) ** 2
 
 
 def frames_of_images(

@@ -43,17 +43,22 @@ class Latency:
 
 
 class Stopwatch:
-    """Times what runs in its contexts, by name."""
+    """Times what runs in its contexts, by name.
+
+    Attributes:
+        milliseconds: of each name, all its contexts together.
+    """
 
     def __init__(self) -> None:
-        self.milliseconds: dict[str, list[float]] = {}
+        self.milliseconds: dict[str, float] = {}
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
         """Time what runs inside."""
         start = time.perf_counter()
         yield
-        self.milliseconds.setdefault(name, []).append((time.perf_counter() - start) * 1e3)
+        spent = (time.perf_counter() - start) * 1e3
+        self.milliseconds[name] = self.milliseconds.get(name, 0.0) + spent
 
 
 def measure(
@@ -77,14 +82,16 @@ def measure(
     counted = [frame for frame in frames if frame.detections is None or frame.detections]
     if not counted:
         raise DataError("there is nothing to time: no frame has boxes")
-    watch, n_poses = Stopwatch(), []
+    watches: list[Stopwatch] = []  # one for each frame
+    n_poses = []
     before = estimator.timed, cv2.getNumThreads()
     cv2.setNumThreads(threads)
     try:
         for frame in counted[:_WARM_UP]:
             estimator(frame.read(), frame.detections)
-        estimator.timed = watch
         for frame in progress(counted):
+            watch = estimator.timed = Stopwatch()
+            watches.append(watch)
             with watch("read"):
                 observation = frame.read()
             with watch("total"):
@@ -92,8 +99,11 @@ def measure(
     finally:
         estimator.timed = before[0]
         cv2.setNumThreads(before[1])
-    names = [name for name in ("read", *STAGES, "total") if name in watch.milliseconds]
-    stages = {name: _times(watch.milliseconds[name]) for name in names}
+    each = {
+        name: [one.milliseconds[name] for one in watches if name in one.milliseconds]
+        for name in ("read", *STAGES, "total")
+    }
+    stages = {name: _times(spent) for name, spent in each.items() if spent}
     return Latency(stages, len(counted), float(np.median(n_poses)), threads, machine())
 
 

@@ -103,7 +103,7 @@ def known_poses(
         observation = frame.read()
         given = frame.detections
         found = tuple(estimator.detect(observation)) if given is None else given
-        posed = estimator(observation, frame.choose(found))
+        posed = estimator(observation, frame.choose(found), frame.wanted)
         for one in frame.choose_poses(posed):
             is_right, wrong_by = _compare(one, frame, dataset, references, estimator)
             estimates.append((frame, one))

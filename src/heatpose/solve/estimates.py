@@ -40,8 +40,8 @@ def make_estimate(
     pose, covariance = solution.camera_from_object, solution.covariance
     if fit is not None:
         pose, covariance = fit.camera_from_object, fit.covariance
-    confidences = np.ones(len(match.points)) if match.confidences is None else match.confidences
-    evidence = weigh(confidences, solution.inliers, fit, pose, covariance, model)
+    support = match.support(solution.inliers)
+    evidence = weigh(support, solution.inliers, fit, pose, covariance, model)
     zoom = camera.fx / match.camera.fx
     return PoseEstimate(
         object_id=found.object_id,

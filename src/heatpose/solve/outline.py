@@ -49,6 +49,7 @@ BEYOND = 0.25
 LINE_WEIGHT = 0.3  # of a line beside a keypoint: neighbouring lines are not independent, either
 LINE_SPREAD = 4.0  # residual of a line that counts half
 KEYPOINT_SPREAD = 2.0  # the same for a keypoint
+CREDIBLE = 0.6  # of the support of the best pose of its kind: others hide nothing
 
 # What each of the tones of a colour has of its own and of the next ones; the last ones keep more.
 LEND = 0.5 * np.eye(1 << BITS) + 0.25 * np.eye(1 << BITS, k=1) + 0.25 * np.eye(1 << BITS, k=-1)
@@ -94,14 +95,24 @@ def refine_with_outlines(
     with ThreadPoolExecutor(threads) if len(objects) > 1 else nullcontext() as pool:
         each = pool.map if pool else map
         pictures = list(each(lambda one: _picture(one, camera, renderer), objects))
+        there = _likely_there(objects)
 
         def fit(number: int) -> OutlineFit | None:
             # Others of its own kind do not hide it: they may be the same object, found twice.
-            kinds = [one.object_id for one in objects]
-            others = [p for p, kind in zip(pictures, kinds, strict=True) if kind != kinds[number]]
+            kind = objects[number].object_id
+            others = [pictures[i] for i in there if objects[i].object_id != kind]
             return _fit(objects[number], pictures[number], others, renderer)
 
         return list(each(fit, range(len(objects))))
+
+
+def _likely_there(objects: Sequence[CroppedObject]) -> list[int]:
+    """Return the numbers of those that may hide others: not much worse than the best of a kind."""
+    support = [one.keypoints.support(one.solution.inliers) for one in objects]
+    best: dict[int, float] = {}
+    for one, own in zip(objects, support, strict=True):
+        best[one.object_id] = max(own, best.get(one.object_id, 0.0))
+    return [i for i, one in enumerate(objects) if support[i] >= CREDIBLE * best[one.object_id]]
 
 
 @dataclass(frozen=True, eq=False)

@@ -44,6 +44,11 @@ class Correspondences:
         """Where points were seen, one mm in front of the camera, (n, 3)."""
         return self.camera.unproject(self.pixels, np.ones(len(self.pixels)))
 
+    def support(self, inliers: Mask) -> float:
+        """Return the mean confidence of all points; those that are no inliers, (n,), count as 0."""
+        sure = np.ones(len(self.points)) if self.confidences is None else self.confidences
+        return float(np.clip(sure[inliers].sum() / len(sure), 0, 1))
+
 
 def join_looks(looks: Sequence[Correspondences]) -> Correspondences:
     """Put together what was seen of one object in crops of the same picture.

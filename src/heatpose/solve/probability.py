@@ -48,7 +48,7 @@ class Calibration:
 
 
 def weigh(
-    confidences: Array,
+    support: float,
     inliers: Mask,
     fit: OutlineFit | None,
     camera_from_object: Array,
@@ -58,7 +58,7 @@ def weigh(
     """Gather what speaks for a pose.
 
     Args:
-        confidences: of the keypoints, (k,).
+        support: mean confidence of all keypoints, those against the pose counted as 0.
         inliers: which of them agree with the pose, (k,).
         fit: of the outline; without one, the outline counts as one that says nothing.
         camera_from_object: the pose, (4, 4), mm.
@@ -66,7 +66,7 @@ def weigh(
         model: the object.
     """
     return Evidence(
-        support=float(np.clip(confidences[inliers].sum() / len(confidences), 0, 1)),
+        support=support,
         inliers=float(inliers.mean()),
         contrast=fit.contrast if fit else 0.0,
         offset=fit.offset if fit else float(REACHES[0]),
