@@ -78,6 +78,7 @@ def main() -> None:
     parser.add_argument("--conditions", default=",".join(CONDITIONS), help="any of these")
     parser.add_argument("--no-search", action="store_true", help="correct by depth alone")
     parser.add_argument("--looks", type=int, default=1, help="crops of each object")
+    parser.add_argument("--passes", type=int, default=1, help="how often each is looked at")
     parser.add_argument("--images", type=int, help="so many of the data set, evenly chosen")
     parser.add_argument("--out", type=Path, required=True, help="file that holds what is known")
     parser.add_argument("--plot", type=Path, help="picture of the curves, .svg or .png")
@@ -88,7 +89,9 @@ def main() -> None:
     rows = read_rows(options.out)
     for given in options.bundle:
         name, path = given.split("=", 1)
-        estimator = PoseEstimator.load(Path(path), threads=1, geometry=False, looks=options.looks)
+        estimator = PoseEstimator.load(
+            Path(path), threads=1, geometry=False, looks=options.looks, passes=options.passes
+        )
         if options.no_search:
             estimator.search = None
         rows = [row for row in rows if row.bundle != name]

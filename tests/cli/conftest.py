@@ -62,7 +62,8 @@ class Toys:
 
     def on_dataset(self, *arguments, boxes="dataset/boxes.json"):
         # The toy network draws the heatmaps of the first look, whatever it sees.
-        return self.estimate("--dataset", self.dataset, "--looks", 1, *arguments, boxes=boxes)
+        once = ["--looks", 1, "--passes", 1]
+        return self.estimate("--dataset", self.dataset, *once, *arguments, boxes=boxes)
 
     def left_behind(self):
         """Return all that is in the folder for results, or None where there is no folder."""

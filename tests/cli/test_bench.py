@@ -5,6 +5,7 @@ from PIL import Image as Pillow
 from typer.testing import CliRunner
 
 from heatpose.cli import app
+from heatpose.pipeline import PoseEstimator
 
 STAGES = ["read", "crop", "network", "decode", "solve", "outline", "total"]
 
@@ -34,6 +35,24 @@ def test_as_json(toys):
     assert 0 < parts <= record["stages"]["total"]["median"]
     assert (record["threads"], record["n_frames"], record["runtime"]) == (1, 1, "openvino")
     assert "core" in record["machine"]
+
+
+def test_passes_add_up(toys, monkeypatch):
+    """Crops are cut in each pass, in the frame that warms up and in the one that is timed."""
+    asked = []
+    look = PoseEstimator.crop
+
+    def crop(estimator, observation, detections):
+        asked.append(len(detections))
+        return look(estimator, observation, detections)
+
+    monkeypatch.setattr(PoseEstimator, "crop", crop)
+    record = json.loads(bench(toys, "--json", "--passes", 3).stdout)
+    assert list(record["stages"]) == STAGES and record["poses_per_frame"] == 1
+    assert asked == [1] * 3 * 2
+    asked.clear()
+    assert bench(toys, "--looks", 4).exit_code == 2
+    assert not asked
 
 
 def test_without_boxes_there_is_nothing_to_time(toys):

@@ -34,20 +34,23 @@ def test_the_poses_in_images_are_found_written_and_drawn(toys):
     assert picture.shape == (240, 320, 3) and picture.std() > 10  # the image itself is plain grey
 
 
-def test_a_data_set_is_looked_at_three_times_and_images_once(toys, monkeypatch):
-    looks = []
+def test_data_sets_are_looked_at_for_longer_than_images(toys, monkeypatch):
+    """In three looks and two passes, three where a detector is asked; images once."""
+    asked = []
     load = PoseEstimator.from_bundle
 
     def from_bundle(bundle, **options):
-        looks.append(options["looks"])
-        return load(bundle, **{**options, "looks": 1})
+        asked.append((options["looks"], options["passes"]))
+        return load(bundle, **{**options, "looks": 1, "passes": 1})
 
     monkeypatch.setattr(PoseEstimator, "from_bundle", from_bundle)
     boxes = toys.folder / "dataset" / "boxes.json"
     assert toys.estimate("--dataset", toys.dataset, boxes=boxes).exit_code == 0
     assert toys.on_images().exit_code == 0
-    assert toys.on_images("--looks", 2).exit_code == 0
-    assert looks == [3, 1, 2]
+    assert toys.on_images("--looks", 2, "--passes", 4).exit_code == 0
+    toys.add_detector((1, toys.box, 0.9))
+    assert toys.estimate("--dataset", toys.dataset, boxes=None).exit_code == 0
+    assert asked == [(3, 2), (1, 1), (2, 4), (3, 3)]
 
 
 def test_in_a_sequence_each_frame_follows_the_one_before(toys, monkeypatch):

@@ -44,6 +44,8 @@ def bench(
         bool,
         typer.Option("--single", help="Take one box a frame, of the highest score; with --boxes."),
     ] = False,
+    looks: options.Looks = 1,
+    passes: options.Passes = 1,
     runtime: RuntimeOption = Runtime.openvino,
     threads: Annotated[int, typer.Option(min=1, help="Processor threads.")] = 2,
     json: options.Json = False,
@@ -80,6 +82,8 @@ def bench(
         threshold=threshold,
         runtime=runtime,
         threads=threads,
+        looks=looks,
+        passes=passes,
         depth=not no_depth,
     )
     screen = Console(stderr=True)

@@ -38,6 +38,8 @@ def calibrate(
     true_boxes: Annotated[
         bool, typer.Option("--true-boxes", help="Take the boxes of the ground truth.")
     ] = False,
+    looks: options.Looks = 1,
+    passes: options.Passes = 1,
     runtime: RuntimeOption = Runtime.openvino,
     threads: options.Threads = None,
 ) -> None:
@@ -45,7 +47,8 @@ def calibrate(
 
     Poses are estimated in images whose truth is known. Each fifth of the scenes (or images, where
     there is one scene) is checked by what the others teach; then it is learned from all. Without
-    --out nothing is learned: the bundle's own calibration is held against the truth.
+    --out nothing is learned: the bundle's own calibration is held against the truth. What is
+    learned holds for poses found in the same way: give the --looks and --passes that will be used.
     """
     from dataclasses import replace
 
@@ -64,7 +67,7 @@ def calibrate(
     if out is None and contents.calibration is None:
         raise OptionError(f"{bundle} has no calibration to check: learn one with --out")
     data = BopDataset(dataset, split, targets)
-    poses = _poses(contents, data, boxes, true_boxes, runtime, threads)
+    poses = _poses(contents, data, boxes, true_boxes, looks, passes, runtime, threads)
     if out is None:
         assert contents.calibration is not None
         found = check(contents.calibration, poses)
@@ -87,6 +90,8 @@ def _poses(
     dataset: "BopDataset",
     boxes: Path | None,
     true_boxes: bool,
+    looks: int,
+    passes: int,
     runtime: Runtime,
     threads: int | None,
 ) -> "KnownPoses":
@@ -112,6 +117,8 @@ def _poses(
         threshold=None if has_boxes else TARGETS_THRESHOLD,
         runtime=runtime,
         threads=threads,
+        looks=looks,
+        passes=passes,
     )
     screen = Console(stderr=True)
     return known_poses(

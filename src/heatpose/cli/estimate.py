@@ -83,19 +83,13 @@ def estimate(
     ] = None,
     looks: Annotated[
         int | None,
-        typer.Option(
-            min=1,
-            max=3,
-            help="Crops of each object, nearer and farther, solved together: surer and slower.",
-            show_default="3 with a data set, else 1",
-        ),
+        typer.Option(min=1, max=3, help=options.LOOKS, show_default="3 with a data set, else 1"),
     ] = None,
     passes: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="How often objects are looked at, from the second time on where they turned out "
-            "to be: surer and slower.",
+            help=options.PASSES,
             show_default="with a data set 3 where the detector is asked, else 2; images: 1",
         ),
     ] = None,

@@ -16,6 +16,12 @@ class Unit(StrEnum):
     INCH = "inch"
 
 
+LOOKS = "Crops of each object, nearer and farther, solved together: surer and slower."
+PASSES = (
+    "How often objects are looked at, from the second time on where they turned out to be: surer "
+    "and slower."
+)
+
 Backbone = Annotated[
     Path | None, typer.Option(help="ImageNet ResNet-18 under torchvision's names.")
 ]
@@ -45,6 +51,7 @@ KnownOnly = Annotated[
     bool, typer.Option("--known-only", help="Pass over objects that the bundle does not know.")
 ]
 LearningRate = Annotated[float, typer.Option(help="At the top of the schedule.")]
+Looks = Annotated[int, typer.Option(min=1, max=3, help=LOOKS)]
 Minutes = Annotated[
     float | None, typer.Option(help="End, with the schedule done, after these if not before.")
 ]
@@ -52,6 +59,7 @@ Objects = Annotated[
     list[Path],
     typer.Option(help="BOP models folder (obj_*.ply, mm), or a CAD file; several times."),
 ]
+Passes = Annotated[int, typer.Option(min=1, help=PASSES)]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from last.ckpt.")]
 RunFolder = Annotated[Path, typer.Option(help="Run folder to write.")]
 Samples = Annotated[int, typer.Option(help="Training samples in all.")]
