@@ -31,7 +31,7 @@ from heatpose.solve.estimates import make_estimate
 from heatpose.solve.outline import CroppedObject, OutlineFit, refine_with_outlines
 from heatpose.solve.passes import at_poses, has_candidates, most_promising, surer
 from heatpose.solve.pnp import Correspondences, PnPSolution, join_looks, solve_pnp
-from heatpose.solve.probability import Calibration
+from heatpose.solve.probability import Calibration, nearest_calibration
 from heatpose.solve.visibility import with_visibility
 from heatpose.types import Detection, Observation, PoseEstimate
 
@@ -178,7 +178,9 @@ class PoseEstimator:
             depth=depth,
             geometry=geometry,
             # What was learned with outlines says nothing of poses without.
-            calibration=bundle.calibration if outline else None,
+            calibration=nearest_calibration(bundle.calibrations, looks, passes)
+            if outline
+            else None,
             threads=threads,
         )
 

@@ -57,7 +57,9 @@ def test_a_bundle_learns_probabilities_and_keeps_all_else(toys, known):
     assert "4 of 8 poses right; expected calibration error" in result.stdout
     assert result.stdout.endswith(f"calibrated on 8 poses: {out}\n")
     before, after = read_bundle(toys.bundle), read_bundle(out)
-    assert before.calibration is None and len(after.calibration.weights) == 6
+    (learned,) = after.calibrations
+    assert before.calibrations == () and len(learned.weights) == 6
+    assert (learned.looks, learned.passes) == (1, 1)
     assert (after.network, after.name) == (before.network, before.name)
     assert after.card.startswith(before.card)
     assert "learned on 8 poses of known/test" in after.card and "4 of 8 poses right" in after.card
@@ -81,8 +83,13 @@ def test_poses_are_found_in_the_way_that_is_asked_for(toys, known, monkeypatch):
     out = toys.folder / "sure.heatpose"
     assert calibrate(toys, known, "--out", out).exit_code == 0
     assert calibrate(toys, known, "--looks", 3, "--passes", 2).exit_code == 1  # nothing to check
-    assert calibrate(toys, known, "--looks", 3, "--passes", 2, "--out", out).exit_code == 0
+    more = ["--looks", 3, "--passes", 2, "--out", toys.folder / "both.heatpose"]
+    write_bundle(toys.bundle, read_bundle(out))
+    assert calibrate(toys, known, *more).exit_code == 0
     assert asked == [(1, 1), (3, 2)]
+    both = read_bundle(toys.folder / "both.heatpose")
+    assert [(one.looks, one.passes) for one in both.calibrations] == [(1, 1), (3, 2)]
+    assert "* 1 x 1: learned" in both.card and "* 3 x 2: learned" in both.card
 
 
 def test_what_was_promised_and_came_true_is_drawn(toys, known):

@@ -24,6 +24,7 @@ from heatpose.runtime.bundle import Bundle, BundledDetector, read_bundle, write_
 from heatpose.runtime.bundle_record import CropSettings, DetectorSettings, Provenance
 from heatpose.runtime.predictor import open_predictor
 from heatpose.runtime.torch_predictor import TorchPredictor
+from heatpose.solve.probability import Calibration
 from heatpose.types import Detection, Observation
 
 SIZE = 64
@@ -257,9 +258,13 @@ def test_a_detector_takes_the_place_of_another(plain, tmp_path, detectors):
 def test_what_a_card_says_of_probabilities_is_said_once_and_outlives_a_detector(
     plain, tmp_path, detectors
 ):
-    card = with_calibration(plain.card, "9 poses of toys", "all went well")
-    card = with_calibration(card, "12 poses of toys", "it went better")
+    once = Calibration((0.0,) * 6, 0.0, (1.0, 2.0, 3.0))
+    card = with_calibration(plain.card, once, "9 poses of toys", "all went well")
+    often = replace(once, looks=3, passes=2)
+    card = with_calibration(card, often, "15 poses of toys", "it went best")
+    card = with_calibration(card, once, "12 poses of toys", "it went better")
     assert card.count("## How sure it is") == 1 and "9 poses" not in card
+    assert "* 3 x 2: learned on 15 poses of toys; checked, it went best.\n" in card
     write_bundle(tmp_path / "first.heatpose", replace(plain, card=card))
     add_detector(tmp_path / "first.heatpose", Path("less"), tmp_path / "second.heatpose")
     card = read_bundle(tmp_path / "second.heatpose").card

@@ -179,10 +179,30 @@ def test_wrong_settings_of_a_detector_are_explained(bundle, detector, tmp_path, 
 
 
 @pytest.mark.parametrize("name", ["toys", "toys.heatpose"])
-def test_a_calibration_comes_back(bundle, tmp_path, name):
+def test_calibrations_come_back(bundle, tmp_path, name):
+    once = Calibration((1.5, 0, -2, 0, 0, 1e-9), -0.25, (1.0, 2.0, 4.5))
+    thrice = replace(once, constant=0.5, looks=3, passes=2)
+    both = bundle.with_calibration(once, "one").with_calibration(thrice, "two")
+    assert (both.card, both.calibrations) == ("two", (once, thrice))
+    write_bundle(tmp_path / name, both)
+    assert read_bundle(tmp_path / name).calibrations == (once, thrice)
+    better = replace(once, constant=0.75)
+    assert both.with_calibration(better, "").calibrations == (thrice, better)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_bundles_from_before_there_were_several_calibrations_are_read(bundle, tmp_path, known):
     calibration = Calibration((1.5, 0, -2, 0, 0, 1e-9), -0.25, (1.0, 2.0, 4.5))
-    write_bundle(tmp_path / name, replace(bundle, calibration=calibration))
-    assert read_bundle(tmp_path / name).calibration == calibration
+    write_bundle(tmp_path / "toys", bundle.with_calibration(calibration, bundle.card))
+
+    def as_of_format_5(record):
+        record["format"] = 5
+        (one,) = record.pop("calibrations")
+        del one["looks"], one["passes"]
+        record["calibration"] = one if known else None
+
+    rewrite_record(tmp_path / "toys", as_of_format_5)
+    assert read_bundle(tmp_path / "toys").calibrations == ((calibration,) if known else ())
 
 
 def test_a_bundle_leaves_nothing_beside_it(written):
@@ -276,7 +296,7 @@ def test_an_archive_of_other_things_is_no_bundle(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda r: r.update(format=6), "format 6, newer than the 5"),
+        (lambda r: r.update(format=7), "format 7, newer than the 6"),
         (lambda r: r["crop"].update(inputs=["crops", "touch"]), "crop.inputs.1"),
         (lambda r: r["crop"].update(inputs=[]), "crop.inputs"),
         (lambda r: r["crop"].update(size=100), "crop.size"),

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from heatpose.solve.probability import (
     Calibration,
     conformal_radius,
     fit_calibration,
+    nearest_calibration,
     weigh,
 )
 from heatpose.types import Evidence
@@ -95,6 +98,19 @@ def test_turns_about_the_camera_move_far_objects(model):
     found = weigh(1.0, np.full(8, True), None, pose, covariance, model)
     assert found.spread == pytest.approx(0.05, rel=0.02)
     assert (found.contrast, found.open_share) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("looks", "passes", "crops"), [(1, 1, 1), (1, 2, 1), (3, 1, 1), (2, 2, 9), (3, 2, 9), (3, 5, 9)]
+)
+def test_the_calibration_of_poses_that_were_found_most_alike_counts(looks, passes, crops):
+    """1 and 9 crops of each object; 3 are as far from either, and the first one counts."""
+    once = Calibration((0.0,) * 6, 0.0, (1.0, 2.0, 3.0))
+    often = replace(once, looks=3, passes=3)
+    found = nearest_calibration([once, often], looks, passes)
+    assert found.looks * found.passes == crops
+    assert nearest_calibration([often], looks, passes) is often
+    assert nearest_calibration([], looks, passes) is None
 
 
 def test_what_a_calibration_holds_is_checked():

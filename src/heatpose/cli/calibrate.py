@@ -47,8 +47,10 @@ def calibrate(
 
     Poses are estimated in images whose truth is known. Each fifth of the scenes (or images, where
     there is one scene) is checked by what the others teach; then it is learned from all. Without
-    --out nothing is learned: the bundle's own calibration is held against the truth. What is
-    learned holds for poses found in the same way: give the --looks and --passes that will be used.
+    --out nothing is learned: the bundle's own calibration is held against the truth.
+
+    What is learned holds for poses found in the same way: a bundle may have a calibration for each
+    number of --looks and --passes, and the nearest one counts.
     """
     from dataclasses import replace
 
@@ -58,24 +60,27 @@ def calibrate(
     from heatpose.evaluate.reliability import check, described, learn_and_check
     from heatpose.export.card import with_calibration
     from heatpose.runtime.bundle import read_bundle, write_bundle
+    from heatpose.solve.probability import nearest_calibration
 
     if plot is not None:  # before the work, not after it
         from heatpose.draw.reliability import draw_reliability
     if true_boxes and boxes is not None:
         raise OptionError("--boxes and --true-boxes exclude each other")
     contents = read_bundle(bundle)
-    if out is None and contents.calibration is None:
+    own = nearest_calibration(contents.calibrations, looks, passes)
+    if out is None and own is None:
         raise OptionError(f"{bundle} has no calibration to check: learn one with --out")
     data = BopDataset(dataset, split, targets)
     poses = _poses(contents, data, boxes, true_boxes, looks, passes, runtime, threads)
     if out is None:
-        assert contents.calibration is not None
-        found = check(contents.calibration, poses)
+        assert own is not None
+        found = check(own, poses)
     else:
         calibration, found = learn_and_check(poses)
+        calibration = replace(calibration, looks=looks, passes=passes)
         learned_on = f"{len(poses.right)} poses of {data.root.name}/{data.split}"
-        card = with_calibration(contents.card, learned_on, described(found))
-        write_bundle(out, replace(contents, calibration=calibration, card=card))
+        card = with_calibration(contents.card, calibration, learned_on, described(found))
+        write_bundle(out, contents.with_calibration(calibration, card))
     Console().print(_table(found))
     typer.echo(described(found))
     if plot is not None:

@@ -1,7 +1,6 @@
 """Teaching a bundle, on scenes that it was not trained on, how likely its poses are right."""
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 
 from rich.progress import track
@@ -45,6 +44,7 @@ def calibrate_bundle(trained: Path, out: Path, dataset: BopDataset) -> str:
         LOG.warning("poses have no probability: %s", error)
         write_bundle(out, bundle)
         return f"none: {error}"
-    card = with_calibration(bundle.card, f"{len(poses.right)} unseen poses", described(found))
-    write_bundle(out, replace(bundle, calibration=calibration, card=card))
+    learned_on = f"{len(poses.right)} unseen poses"
+    card = with_calibration(bundle.card, calibration, learned_on, described(found))
+    write_bundle(out, bundle.with_calibration(calibration, card))
     return described(found)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from heatpose.objects.catalogue import ObjectModel
 from heatpose.runtime.bundle_record import CropSettings, DetectorSettings, Provenance
+from heatpose.solve.probability import Calibration
 
 NOT_STATED = "Not stated."
 DETECTOR_HEAD = "## The detector"  # after the keypoints' part of a card, where there is one
@@ -130,22 +131,31 @@ def _behind_trunk(settings: DetectorSettings) -> str:
     return " behind the trunk of a keypoint network,"
 
 
-def with_calibration(card: str, learned_on: str, checked: str) -> str:
+def with_calibration(card: str, calibration: Calibration, learned_on: str, checked: str) -> str:
     """Return a card that says what the bundle's probabilities are worth.
 
     Args:
-        card: of a bundle, calibrated or not.
+        card: of a bundle, calibrated or not. What it says of poses found in another way stays.
+        calibration: that was learned.
         learned_on: how many poses of what, in words.
         checked: what each fifth of them is worth by what the others teach, in words.
     """
-    kept = card.partition(f"\n{CALIBRATION_HEAD}\n")[0].rstrip("\n")
+    kept, _, before = card.partition(f"\n{CALIBRATION_HEAD}\n")
+    kept = kept.rstrip("\n")
+    way = f"* {calibration.looks} x {calibration.passes}: "
+    others = [
+        line for line in before.splitlines() if line.startswith("* ") and not line.startswith(way)
+    ]
+    lines = "\n".join([*others, f"{way}learned on {learned_on}; checked, {checked}."])
     return f"""{kept}
 
 {CALIBRATION_HEAD}
 
 `probability` in poses.json is that of no point of the object being off by more than a tenth of its
-diameter. It was learned on {learned_on}. Each fifth of the scenes,
-checked by what the others teach: {checked}.
+diameter. By looks at an object x passes, and checked on each fifth of the scenes by what the others
+teach:
+
+{lines}
 """
 
 

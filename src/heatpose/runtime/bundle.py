@@ -11,7 +11,7 @@ NAME.heatpose is the folder zipped. It holds
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from heatpose.errors import BundleError, DataError
@@ -57,7 +57,7 @@ class Bundle:
     provenance: Provenance
     card: str  # Markdown
     detector: BundledDetector | None = None
-    calibration: Calibration | None = None
+    calibrations: tuple[Calibration, ...] = ()  # for poses found in different ways
 
     def __post_init__(self) -> None:
         counts = {len(one.keypoints) for one in self.objects}
@@ -66,6 +66,12 @@ class Bundle:
         ids = [one.object_id for one in self.objects]
         if len(set(ids)) < len(ids):
             raise ValueError(f"object ids must differ, got {ids}")
+
+    def with_calibration(self, calibration: Calibration, card: str) -> "Bundle":
+        """Return the bundle with a calibration, in the place of that for the same way, if any."""
+        way = calibration.looks, calibration.passes
+        others = [one for one in self.calibrations if (one.looks, one.passes) != way]
+        return replace(self, calibrations=(*others, calibration), card=card)
 
     @property
     def identity(self) -> str:
@@ -105,7 +111,7 @@ def read_bundle(path: Path) -> Bundle:
             provenance=record.provenance,
             card=files[CARD].decode(),
             detector=BundledDetector(files[DETECTOR], record.detector) if record.detector else None,
-            calibration=_decode_calibration(record),
+            calibrations=tuple(_decode_calibration(one) for one in record.calibrations),
         )
     except (DataError, ValueError) as error:
         raise BundleError(f"{path} cannot be used: {error}") from error
@@ -131,22 +137,17 @@ def _encode(bundle: Bundle) -> dict[str, bytes]:
         ],
         crop=bundle.crop,
         detector=bundle.detector.settings if bundle.detector else None,
-        calibration=(
-            CalibrationRecord.model_validate(asdict(bundle.calibration))
-            if bundle.calibration
-            else None
-        ),
+        calibrations=[CalibrationRecord.model_validate(asdict(one)) for one in bundle.calibrations],
         provenance=bundle.provenance,
         files={name: sha256(content) for name, content in files.items()},
     )
     return {RECORD: encode_record(record), **files}
 
 
-def _decode_calibration(record: BundleRecord) -> Calibration | None:
-    if record.calibration is None:
-        return None
-    stored = record.calibration
-    return Calibration(tuple(stored.weights), stored.constant, tuple(stored.radii))
+def _decode_calibration(stored: CalibrationRecord) -> Calibration:
+    return Calibration(
+        tuple(stored.weights), stored.constant, tuple(stored.radii), stored.looks, stored.passes
+    )
 
 
 def _decode_objects(record: BundleRecord, files: Mapping[str, bytes]) -> tuple[ObjectModel, ...]:

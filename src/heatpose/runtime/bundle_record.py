@@ -15,8 +15,9 @@ from heatpose.errors import BundleError
 from heatpose.solve.probability import LEVELS, TERMS
 
 # Of bundle.json; a reader refuses a newer one. Format 1 knew no detector, 2 no calibration, 3 no
-# networks that look at depth, 4 no detectors that look at pictures in several sizes.
-FORMAT = 5
+# networks that look at depth, 4 no detectors that look at pictures in several sizes, 5 no second
+# calibration.
+FORMAT = 6
 NO_CHECKSUM = "0" * 64
 NETWORK, CARD = "keypoints.onnx", "card.md"  # every bundle has these
 DETECTOR = "detector.onnx"  # and some have this
@@ -105,6 +106,8 @@ class CalibrationRecord(_Record):
     weights: list[float] = Field(min_length=len(TERMS), max_length=len(TERMS))
     constant: float
     radii: list[float] = Field(min_length=len(LEVELS), max_length=len(LEVELS))
+    looks: int = Field(default=1, ge=1)  # and passes, in which its poses were found
+    passes: int = Field(default=1, ge=1)
 
 
 class BundleRecord(_Record):
@@ -116,9 +119,18 @@ class BundleRecord(_Record):
     objects: list[ObjectRecord] = Field(min_length=1)
     crop: CropSettings
     detector: DetectorSettings | None = None  # None where boxes must come from elsewhere
-    calibration: CalibrationRecord | None = None  # None where probabilities are not known
+    calibrations: list[CalibrationRecord] = []  # none where probabilities are not known
     provenance: Provenance
     files: dict[FileName, Digest]  # SHA-256 of every other file
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reads_one_calibration(cls, record: Any) -> Any:
+        """Take up the one calibration, or none, that earlier formats knew."""
+        if isinstance(record, dict) and "calibration" in record:
+            rest = {name: value for name, value in record.items() if name != "calibration"}
+            return {**rest, "calibrations": [c for c in [record["calibration"]] if c is not None]}
+        return record
 
     @model_validator(mode="after")
     def _is_complete(self) -> "BundleRecord":

@@ -34,6 +34,8 @@ class Calibration:
     weights: tuple[float, ...]  # one for each term of the evidence, as `_terms` scales it
     constant: float
     radii: tuple[float, ...]  # of the regions for each of LEVELS, in spreads of a keypoint
+    looks: int = 1  # at each object in a pass, and passes in which the poses were found that it
+    passes: int = 1  # was learned from: evidence found with more is better than it seems
 
     def __post_init__(self) -> None:
         if len(self.weights) != len(TERMS) or len(self.radii) != len(LEVELS):
@@ -45,6 +47,22 @@ class Calibration:
     def probability(self, evidence: Evidence) -> float:
         """Return how likely a pose with this evidence is right, in [0, 1]."""
         return float(_logistic(_terms([evidence]) @ self.weights + self.constant)[0])
+
+
+def nearest_calibration(
+    calibrations: Sequence[Calibration], looks: int, passes: int
+) -> Calibration | None:
+    """Return that of poses found most alike: with as many crops of each object, or nearly so.
+
+    Of two that are as far away, the first.
+    """
+    crops = looks * passes
+
+    def ratio(one: Calibration) -> float:
+        own = one.looks * one.passes
+        return max(own, crops) / min(own, crops)
+
+    return min(calibrations, key=ratio, default=None)
 
 
 def weigh(
