@@ -94,7 +94,7 @@ class PoseEstimate:
         """What candidates for one object are told apart by: more is better, in [0, 1].
 
         The agreement of keypoints counts twice, as they know an object better than a detector;
-        so does that with depth, where there is any. What is not known speaks neither way.
+        so does that with depth, which is `UNMEASURED` where nothing is known of it.
         """
         support = 1.0 if self.evidence is None else self.evidence.support
         probability = 1.0 if self.probability is None else self.probability

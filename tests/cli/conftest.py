@@ -20,6 +20,7 @@ from heatpose.geometry.rotations import matrix_from_vector
 from heatpose.geometry.transforms import make_transform, transform_points
 from heatpose.model.heatmaps import encode, heatmap_from_crop
 from heatpose.objects.catalogue import ObjectModel
+from heatpose.pipeline import PoseEstimator
 from heatpose.runtime.bundle import Bundle, BundledDetector, read_bundle, write_bundle
 from heatpose.runtime.bundle_record import CropSettings, DetectorSettings, Provenance
 from heatpose.types import Detection
@@ -177,3 +178,17 @@ def _write_dataset(root, pose, box):
     write_targets(root / "test_targets_bop19.json", [Target(2, 4, 7), Target(2, 9, 7)])
     found = [Detection(7, box, 0.9), Detection(7, (0.0, 0, 9, 9), 0.4), Detection(3, box, 1.0)]
     write_detections(root / "boxes.json", {(2, 4): found})
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The looks and passes of all estimators that are opened; they get along with one of each."""
+    asked = []
+    load = PoseEstimator.from_bundle
+
+    def from_bundle(bundle, **options):
+        asked.append((options["looks"], options["passes"]))
+        return load(bundle, **{**options, "looks": 1, "passes": 1})
+
+    monkeypatch.setattr(PoseEstimator, "from_bundle", from_bundle)
+    return asked
