@@ -36,9 +36,10 @@ class _Seen:
 def evaluate_bundle(path: Path, dataset: BopDataset, pictures: Path) -> dict[str, Any]:
     """Find poses in all images that have targets, score them, and draw some.
 
-    Each target takes the best detections of its object, as many as it has instances, as
-    `heatpose estimate` does on a data set. What is drawn are the poses of detections that are sure
-    enough by the bundle's own threshold, as one would get them without targets.
+    Each target takes the best detections of its object and keeps the best poses, as many as it has
+    instances, as `heatpose estimate --looks 1 --passes 1` does on a data set. What is drawn are the
+    poses of detections that are sure enough by the bundle's own threshold, as one would get them
+    without targets.
 
     Args:
         path: the bundle, with a detector.
