@@ -141,7 +141,7 @@ def estimate(
     with a picture for each image: model outline, axes (x red, y green, z blue), keypoints (green
     dots agree with the pose, red crosses do not), name and probability (or score).
 
-    The detections' threshold is by default the bundle's, and 0.01 with a data set: for each target
+    The detections' threshold is by default the bundle's, and 0.005 with a data set: for each target
     the best detections of its object are looked into, the worse half is given up in each pass, and
     the poses that keypoints agree with best are kept, as many as there are instances.
     """

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from heatpose.runtime.detector import ObjectDetector
 
 # With targets given, each takes the best detections of its object however unsure they are.
-TARGETS_THRESHOLD = 0.01
+TARGETS_THRESHOLD = 0.005
 FOREIGN_THRESHOLD = 0.25  # of a detector of which we know no better
 
 
