@@ -8,7 +8,6 @@ buffer, so occlusion is right without building anything anew.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
@@ -82,9 +81,11 @@ class _Target:
         TriangleMesh(self.scene, self.vertices[mesh.faces])
 
     def distances(self, camera_from_object: Array, rays: Floats) -> Floats:
-        """Return how far along rays (n, 3) of the camera's it is, (n,); inf where they miss it."""
-        found = self.scene.run(*_from_object(camera_from_object, rays), query="DISTANCE")
-        return np.where(found > FARTHEST, np.float32(np.inf), np.asarray(found, np.float32))
+        """Return how far along the camera's rays (..., 3) it is, (...); inf where they miss it."""
+        origins, directions = _from_object(camera_from_object, rays.reshape(-1, 3))
+        found = np.asarray(self.scene.run(origins, directions, query="DISTANCE"), np.float32)
+        found[found > FARTHEST] = np.inf
+        return found.reshape(rays.shape[:-1])
 
     def cast(self, camera_from_object: Array, camera: Camera) -> _Hits | None:
         """Send the rays of the pixels around the object's box; None if it is out of sight."""
@@ -92,7 +93,8 @@ class _Target:
         height, width = rows.stop - rows.start, cols.stop - cols.start
         if height <= 0 or width <= 0:
             return None
-        origins, directions = _from_object(camera_from_object, _rays(rows, cols, camera))
+        rays = _rays(_pixels(cols), _pixels(rows)[:, None], camera).reshape(-1, 3)
+        origins, directions = _from_object(camera_from_object, rays)
         hit = self.scene.run(origins, directions, query="INTERSECT", output=True)
         triangle = hit["primID"].reshape(height, width)
         depth = np.where(triangle >= 0, hit["tfar"].reshape(height, width), np.inf)
@@ -146,8 +148,7 @@ class Renderer:
     def quick_depth(self, object_id: int, camera_from_object: Array, camera: Camera) -> Depth:
         """Return what `depth` does with a third of the rays: inside, every second pixel's repeated.
 
-        Silhouettes are as exact, but for what is less than two pixels wide, and so are depths
-        beside their edges.
+        Silhouettes are as exact, but for what is less than two pixels wide.
         """
         depth = np.full((camera.height, camera.width), np.nan, np.float32)
         target = self._target(object_id)
@@ -155,19 +156,12 @@ class Renderer:
         height, width = rows.stop - rows.start, cols.stop - cols.start
         if height <= 0 or width <= 0:
             return depth
-        rays = _rays(rows, cols, camera).reshape(height, width, 3)
-        coarse = np.ascontiguousarray(rays[::2, ::2])
-        found = target.distances(camera_from_object, coarse.reshape(-1, 3))
-        found = found.reshape(coarse.shape[:2])
-        there = np.isfinite(found).astype(np.uint8)
-        edges = cv2.morphologyEx(there, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
-        inside, near = (
-            np.asarray(cv2.resize(one, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST))
-            for one in (found, edges)
-        )
-        window = inside[:height, :width]
-        unsure = near[:height, :width] > 0
-        window[unsure] = target.distances(camera_from_object, rays[unsure])
+        x, y = _pixels(cols), _pixels(rows)
+        found = target.distances(camera_from_object, _rays(x[::2], y[::2, None], camera))
+        window = found.repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
+        down, right = np.nonzero(_between(np.isfinite(found))[:height, :width])
+        edges = _rays(x[right], y[down], camera)
+        window[down, right] = target.distances(camera_from_object, edges)
         window[np.isinf(window)] = np.nan
         depth[rows, cols] = window
         return depth
@@ -199,7 +193,7 @@ class Renderer:
         if hits is not None:
             seen = hits.triangle >= 0
             facing = target.facets[hits.triangle[seen]] @ camera_from_object[:3, :3].T
-            rays = _rays(hits.rows, hits.cols, camera)[seen.ravel()]
+            rays = _rays(_pixels(hits.cols), _pixels(hits.rows)[:, None], camera)[seen]
             away = np.einsum("ni,ni->n", facing, rays) > 0  # open meshes show their inside
             depth[hits.rows, hits.cols][seen] = hits.depth[seen]
             normals[hits.rows, hits.cols][seen] = np.where(away[:, None], -facing, facing)
@@ -283,20 +277,38 @@ class Renderer:
             raise UnknownObjectError(f"object {object_id} is not one of {known}") from None
 
 
-def _rays(rows: slice, cols: slice, camera: Camera) -> Floats:
-    """Return the directions (n, 3) of a rectangle of pixels, camera frame.
+def _pixels(part: slice) -> Floats:
+    """Return the positions of a part of the rows or columns of an image, (n,), px."""
+    return np.arange(part.start, part.stop, dtype=np.float32)
+
+
+def _rays(x: Floats, y: Floats, camera: Camera) -> Floats:
+    """Return the directions (..., 3), camera frame, of pixels whose x and y are (...), px.
 
     Their z is 1, so that the length along a ray is the depth.
     """
-    x = np.arange(cols.start, cols.stop, dtype=np.float32)
-    y = np.arange(rows.start, rows.stop, dtype=np.float32)
     if camera.distortion:
-        pixels = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
-        return camera.unproject(pixels, np.ones(len(pixels))).astype(np.float32)
-    rays = np.ones((len(y), len(x), 3), np.float32)
+        pixels = np.stack(np.broadcast_arrays(x, y), axis=-1)
+        return camera.unproject(pixels, np.ones(pixels.shape[:-1])).astype(np.float32)
+    rays = np.ones((*np.broadcast_shapes(x.shape, y.shape), 3), np.float32)
     rays[..., 0] = (x - camera.cx) / camera.fx
-    rays[..., 1] = ((y - camera.cy) / camera.fy)[:, None]
-    return rays.reshape(-1, 3)
+    rays[..., 1] = (y - camera.cy) / camera.fy
+    return rays
+
+
+def _between(there: Mask) -> Mask:
+    """Say of which pixels (2 h, 2 w) every second one, (h, w), does not tell if they are there.
+
+    These are the pixels between some that are and some that are not.
+    """
+    height, width = there.shape
+    corners = np.zeros((height + 1, width + 1), bool)
+    corners[:-1, :-1] = there
+    along, down = corners[:-1, 1:] != there, corners[1:, :-1] != there
+    unsure = np.zeros((2 * height, 2 * width), bool)
+    unsure[::2, 1::2], unsure[1::2, ::2] = along, down
+    unsure[1::2, 1::2] = along | down | (corners[1:, 1:] != there)
+    return unsure
 
 
 def _from_object(camera_from_object: Array, rays: Floats) -> tuple[Floats, Floats]:

@@ -6,9 +6,9 @@ has the object's colours, outside those of what stands around it. Both are read 
 itself, as histograms on either side of the outline in the pose so far, so that nothing has to be
 known of light or material, and nothing is trained (PWP3D: Prisacariu and Reid, IJCV 2012). Along
 short lines across the outline, colours and edges say how likely it lies at each place, and the
-pose follows these places and the keypoints together (SRT3D: Stoiber et al., 2022,
-arXiv 2110.12715, section 3, where lines have colours only). Where another object of the picture
-stands in front, nothing is compared.
+pose follows these places and the keypoints together, several steps for each outline that is drawn
+(SRT3D: Stoiber et al., 2022, arXiv 2110.12715, section 3, where lines have colours only). Where
+another object of the picture stands in front, nothing is compared.
 
 All of it happens in small pictures, `SIDE` px wide; px are theirs unless it says otherwise.
 """
@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 
 from heatpose.geometry.arrays import Array, Depth, Image, Mask
 from heatpose.geometry.camera import Camera
-from heatpose.geometry.transforms import invert, transform_points
 from heatpose.render.raycast import Renderer
 from heatpose.solve.pnp import Correspondences, PnPSolution
 from heatpose.solve.refine import Sightings, covariance_of, perturbed, squared
@@ -32,7 +31,7 @@ from heatpose.solve.refine import Sightings, covariance_of, perturbed, squared
 Floats = NDArray[np.float32]
 
 SIDE = 128
-REACHES = (10, 6, 4)  # of the lines to either side, step by step
+REACHES = ((10, 8, 6), (4, 3))  # of lines to either side: steps with one outline, then the next
 N_LINES = 100  # across an outline
 BLUNT = 2  # next to an outline pixels mix both colours
 BAND = 12  # within which what is around an object is looked at
@@ -46,7 +45,7 @@ EDGE_NOISE = 6.0  # step from one pixel to the next that is no edge, of 255
 # pictures of round objects are darker at their edges, and colours call the last pixel background.
 # On rendered scenes AR_MSSD was 0.428, 0.450, 0.436 with 0, 1/4, 1/2.
 BEYOND = 0.25
-LINE_WEIGHT = 0.3  # of a line beside a keypoint: neighbouring lines are not independent, either
+LINE_WEIGHT = 0.2  # of a line beside a keypoint: neighbouring lines are not independent, either
 LINE_SPREAD = 4.0  # residual of a line that counts half
 KEYPOINT_SPREAD = 2.0  # the same for a keypoint
 CREDIBLE = 0.6  # of the support of the best pose of its kind: others hide nothing
@@ -129,36 +128,14 @@ class _Picture:
 
 
 @dataclass(frozen=True, eq=False)
-class _Lines:
-    """What lines across an outline say of it."""
+class _Rim:
+    """The outline of an object as it is seen in one pose, and the colours on either side."""
 
-    pixels: Array  # where they cross it, (n, 2)
-    depth: Array  # of the object there, (n,), mm
-    normals: Array  # out of the object, (n, 2), unit
-    offsets: Array  # by which the outline should move along them, (n,)
-    precisions: Array  # of these, (n,), 1 / px^2
+    points: Array  # on the object, (n, 3), mm, object frame
+    outwards: Array  # directions out of the object there, (n, 3), unit, object frame
+    evidence: Floats  # log odds of each pixel to be the object's, (h, w)
     contrast: float
     open_share: float
-
-
-def _fit(
-    one: CroppedObject, picture: _Picture, others: Sequence[_Picture], renderer: Renderer
-) -> OutlineFit | None:
-    """Fit one object, step by step, others being where their keypoints put them."""
-    hidden = _hidden(picture, others)
-    pose, depth, last = one.solution.camera_from_object, picture.depth, None
-    for reach in REACHES:
-        if last is not None:
-            depth = renderer.quick_depth(one.object_id, pose, picture.camera)
-        lines = _look_across(picture, depth, hidden, reach)
-        if lines is None:
-            break
-        step = _step(picture, lines, pose)
-        pose = step.camera_from_object
-        if not np.isfinite(pose).all() or pose[2, 3] <= 0:  # lost: keep what came before
-            break
-        last = step
-    return None if last is None else _fit_of(last)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,17 +145,39 @@ class _Step:
     camera_from_object: Array  # (4, 4), mm
     normal: Array  # matrix of the normal equations, (6, 6)
     variance: float  # of a residual of weight one, px^2
-    lines: _Lines
+    offset: float  # mean distance of the outline from where the picture has it, px
+    rim: _Rim
+
+
+def _fit(
+    one: CroppedObject, picture: _Picture, others: Sequence[_Picture], renderer: Renderer
+) -> OutlineFit | None:
+    """Fit one object, step by step, others being where their keypoints put them."""
+    hidden = _hidden(picture, others)
+    pose, depth, last = one.solution.camera_from_object, picture.depth, None
+    for reaches in REACHES:
+        if last is not None:
+            depth = renderer.quick_depth(one.object_id, pose, picture.camera)
+        rim = _rim(picture, depth, hidden, pose)
+        if rim is None:
+            break
+        for reach in reaches:
+            step = _step(picture, rim, pose, reach)
+            pose = step.camera_from_object
+            if not np.isfinite(pose).all() or pose[2, 3] <= 0:  # lost: keep what came before
+                return None if last is None else _fit_of(last)
+            last = step
+    return None if last is None else _fit_of(last)
 
 
 def _fit_of(step: _Step) -> OutlineFit:
-    pose, lines = step.camera_from_object, step.lines
+    pose, rim = step.camera_from_object, step.rim
     return OutlineFit(
         camera_from_object=pose,
         covariance=covariance_of(step.normal, np.array(step.variance), pose),
-        contrast=lines.contrast,
-        offset=float(np.average(np.abs(lines.offsets), weights=lines.precisions)),
-        open_share=lines.open_share,
+        contrast=rim.contrast,
+        offset=step.offset,
+        open_share=rim.open_share,
     )
 
 
@@ -234,8 +233,8 @@ def _hidden(picture: _Picture, others: Sequence[_Picture]) -> Mask:
     return hidden
 
 
-def _look_across(picture: _Picture, depth: Depth, hidden: Mask, reach: int) -> _Lines | None:
-    """Look along lines across the outline of an object with this depth, (h, w), mm.
+def _rim(picture: _Picture, depth: Depth, hidden: Mask, pose: Array) -> _Rim | None:
+    """Read the outline of an object off its depth, (h, w), mm, in a pose (4, 4).
 
     Returns:
         None where there is too little to compare.
@@ -253,17 +252,13 @@ def _look_across(picture: _Picture, depth: Depth, hidden: Mask, reach: int) -> _
     counts = [np.bincount(picture.bins[side], minlength=COLOURS) for side in (inside, outside)]
     share = _share_of_object(*counts)
     odds = np.log((share + DOUBT) / (1 - share + DOUBT)).astype(np.float32)
-    evidence = np.where(known, odds[picture.bins], np.float32(0))
-    normals = _normals(distance, pixels)
-    offsets, precisions = _positions(picture, evidence, pixels, normals, reach)
     within, beyond = (float(count @ share / count.sum()) for count in counts)
-    columns, rows = pixels.T.astype(int)
-    return _Lines(
-        pixels=pixels,
-        depth=depth[rows, columns].astype(float),
-        normals=normals,
-        offsets=offsets,
-        precisions=precisions,
+    columns, rows = pixels.T
+    seen = picture.camera.unproject(pixels.astype(float), depth[rows, columns])
+    return _Rim(
+        points=(seen - pose[:3, 3]) @ pose[:3, :3],
+        outwards=_normals(distance, pixels) @ pose[:2, :3],
+        evidence=np.where(known, odds[picture.bins], np.float32(0)),
         contrast=within - beyond,
         open_share=open_share,
     )
@@ -292,7 +287,7 @@ def _smoothed(histogram: Array) -> Array:
     return smoothed
 
 
-def _outline(mask: Mask, known: Mask) -> tuple[Array, float]:
+def _outline(mask: Mask, known: Mask) -> tuple[NDArray[np.int32], float]:
     """Return positions on the outline that nothing hides, (n, 2), and their share of all."""
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     pixels = np.concatenate([contour[:, 0] for contour in contours])
@@ -302,13 +297,13 @@ def _outline(mask: Mask, known: Mask) -> tuple[Array, float]:
     # Beside what hides the object, the outline is that of what hides it.
     clear = cv2.erode(known.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     seen = inner & clear[pixels[:, 1], pixels[:, 0]]
-    return pixels[seen].astype(float), float(seen.mean())
+    return pixels[seen], float(seen.mean())
 
 
-def _normals(distance: Floats, pixels: Array) -> Array:
+def _normals(distance: Floats, pixels: NDArray[np.int32]) -> Array:
     """Return the directions out of the object, (n, 2), unit, at pixels (n, 2)."""
     smooth = cv2.GaussianBlur(distance, (0, 0), 1.5)
-    columns, rows = pixels.T.astype(int)
+    columns, rows = pixels.T
     slopes = [cv2.Sobel(smooth, cv2.CV_32F, *order)[rows, columns] for order in ((1, 0), (0, 1))]
     normals = np.stack(slopes, axis=1).astype(float)
     unit: Array = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
@@ -328,9 +323,13 @@ def _positions(
         reach: how far they go to either side.
     """
     steps = np.arange(-reach, reach + 2.0)  # the last one only ends an edge
-    places = (pixels[:, None] + steps[:, None] * normals[:, None]).astype(np.float32)
-    odds = _sampled(evidence, places[:, :-1])
-    edges = (np.diff(_sampled(picture.colours, places), axis=1) ** 2).sum(axis=2) / EDGE_NOISE**2
+    x, y = (
+        (start[:, None] + steps * along[:, None]).astype(np.float32)
+        for start, along in zip(pixels.T, normals.T, strict=True)
+    )
+    odds = _sampled(evidence, x, y)[:, :-1]
+    changes = np.diff(_sampled(picture.colours, x, y), axis=1) / np.float32(EDGE_NOISE)
+    edges = np.einsum("nmc,nmc->nm", changes, changes)
     shifts = steps[:-1] + BEYOND
     nearness = -2 * (shifts / reach) ** 2  # the prior
     # If the object ends at a step, all pixels up to there are its, and an edge follows.
@@ -344,39 +343,54 @@ def _positions(
 def _moments(logs: Array, values: Array) -> tuple[Array, Array]:
     """Return means and variances (n,) of values (m,) that have these log chances, (n, m)."""
     chances = np.exp(logs - logs.max(axis=1, keepdims=True))
-    chances /= chances.sum(axis=1, keepdims=True)
-    means = chances @ values
-    return means, (chances * (values - means[:, None]) ** 2).sum(axis=1)
+    totals = chances.sum(axis=1)
+    means = chances @ values / totals
+    variances: Array = chances @ values**2 / totals - means**2
+    return means, variances
 
 
-def _sampled(values: Floats, places: Floats) -> Floats:
-    """Return values (h, w, ...) at places (n, m, 2) between pixels, (n, m, ...)."""
-    x, y = places[..., 0], places[..., 1]
+def _sampled(values: Floats, x: Floats, y: Floats) -> Floats:
+    """Return values (h, w, ...) at places (n, m) between pixels, (n, m, ...)."""
     found = cv2.remap(values, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(found, np.float32)
 
 
-def _step(picture: _Picture, lines: _Lines, pose: Array) -> _Step:
-    """Move a pose (4, 4) by one Gauss-Newton step on keypoints and lines."""
-    points = transform_points(invert(pose), picture.camera.unproject(lines.pixels, lines.depth))
-    outline = Sightings(points, lines.pixels, _units(len(points)), picture.camera.matrix)
-    across = np.einsum("ni,nij->nj", lines.normals, outline.jacobian(pose[None])[0])  # (n, 6)
-    line_weights = LINE_WEIGHT * lines.precisions / (1 + (lines.offsets / LINE_SPREAD) ** 2)
+def _step(picture: _Picture, rim: _Rim, pose: Array, reach: int) -> _Step:
+    """Move a pose (4, 4) by one Gauss-Newton step on keypoints and lines across a rim."""
+    camera, turned = picture.camera, rim.points @ pose[:3, :3].T
+    x, y, z = (turned + pose[:3, 3]).T
+    pixels = np.stack([camera.fx * x / z + camera.cx, camera.fy * y / z + camera.cy], axis=1)
+    normals = (rim.outwards @ pose[:3, :3].T)[:, :2]
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    offsets, precisions = _positions(picture, rim.evidence, pixels, normals, reach)
+    line_weights = LINE_WEIGHT * precisions / (1 + (offsets / LINE_SPREAD) ** 2)
+    # How far a point moves along its normal as it moves in space, px per mm; then per turn.
+    by_x, by_y = normals[:, 0] * camera.fx / z, normals[:, 1] * camera.fy / z
+    by_z = -(by_x * x + by_y * y) / z
+    px, py, pz = turned.T
+    turns = [py * by_z - pz * by_y, pz * by_x - px * by_z, px * by_y - py * by_x]
+    across = np.stack([*turns, by_x, by_y, by_z], axis=1)  # (n, 6)
 
     residuals = picture.keypoints.residuals(pose[None])[0]  # (k, 2)
-    slopes = picture.keypoints.jacobian(pose[None])[0]  # (k, 2, 6)
+    slopes = picture.keypoints.jacobian(pose[None])[0].reshape(-1, 6)  # (2 k, 6)
     squares = squared(residuals)
     weights = picture.precisions / (1 + squares / KEYPOINT_SPREAD**2)
 
-    normal = np.einsum("n,ni,nj->ij", line_weights, across, across)
-    normal += np.einsum("k,kri,krj->ij", weights, slopes, slopes)
-    right = (line_weights * lines.offsets) @ across
-    right -= np.einsum("k,kr,kri->i", weights, residuals, slopes)
+    weighted_across = across.T * line_weights
+    weighted_slopes = slopes.T * np.repeat(weights, 2)
+    normal: Array = weighted_across @ across + weighted_slopes @ slopes
+    right = weighted_across @ offsets - weighted_slopes @ residuals.ravel()
     change = np.linalg.solve(normal + np.diag(1e-3 * np.diag(normal) + 1e-9), right)
 
-    square = (line_weights * lines.offsets**2).sum() + (weights * squares).sum()
-    count = LINE_WEIGHT * len(points) + 2 * np.count_nonzero(weights)
-    return _Step(perturbed(pose, change), normal, square / max(count - 6, 1), lines)
+    square = line_weights @ offsets**2 + weights @ squares
+    count = LINE_WEIGHT * len(offsets) + 2 * np.count_nonzero(weights)
+    return _Step(
+        camera_from_object=perturbed(pose, change),
+        normal=normal,
+        variance=float(square) / max(count - 6, 1),
+        offset=float(np.average(np.abs(offsets), weights=precisions)),
+        rim=rim,
+    )
 
 
 def _units(count: int) -> Array:

@@ -166,7 +166,7 @@ def _solve_together(
     support = _support(objects, poses, max_error)
     fits = np.asarray((support > 0).any(axis=1), bool)
     objects, poses = objects.only(fits), _best(poses[fits], support[fits], _N_POLISHED)
-    poses = descend(objects.sightings, poses, reach=max_error / 2, n_steps=4)
+    poses = descend(objects.sightings, poses, reach=max_error / 2, n_steps=2)
     poses = _best(poses, _support(objects, poses, max_error), 1)
     near = (objects.trust > 0) & (_errors(objects, poses)[:, 0] < _WIDER * max_error)
     enough = np.count_nonzero(near, axis=1) >= 4

@@ -87,7 +87,7 @@ def weigh(
         support=support,
         inliers=float(inliers.mean()),
         contrast=fit.contrast if fit else 0.0,
-        offset=fit.offset if fit else float(REACHES[0]),
+        offset=fit.offset if fit else float(REACHES[0][0]),
         open_share=fit.open_share if fit else 0.0,
         spread=_spread(camera_from_object, covariance, model.keypoints) / model.diameter,
     )

@@ -51,9 +51,8 @@ def refine_pose(
     there = np.ones(points.shape[:-1], bool) if there is None else there
     sightings = Sightings(points, pixels, whitening(covariances, there), intrinsics)
     poses = camera_from_object[..., None, :, :]
-    for _ in range(2):  # the spread of the residuals is measured anew where the first round ends
-        reach = _CAUCHY * _spread(sightings.residuals(poses)[..., 0, :, :], there)
-        poses = descend(sightings, poses, reach)
+    reach = _CAUCHY * _spread(sightings.residuals(poses)[..., 0, :, :], there)
+    poses = descend(sightings, poses, reach)
     return poses[..., 0, :, :], _covariance(sightings, poses, there)
 
 
