@@ -13,6 +13,7 @@ another object of the picture stands in front, nothing is compared.
 All of it happens in small pictures, `SIDE` px wide; px are theirs unless it says otherwise.
 """
 
+import functools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -38,6 +39,7 @@ BAND = 12  # within which what is around an object is looked at
 FEWEST_PIXELS, FEWEST_LINES = 30, 10  # below which they say nothing
 BITS = 4  # of each colour that histograms tell apart
 COLOURS = 1 << 3 * BITS
+PLACES = np.array([[1 << 2 * BITS, 1 << BITS, 1]], np.float32)  # of the tones in a colour's number
 DOUBT = 0.05  # that a colour says nothing: no pixel can outvote many others
 TEMPER = 0.5  # exponent of likelihoods of colours: neighbouring pixels are not independent
 EDGE_NOISE = 6.0  # step from one pixel to the next that is no edge, of 255
@@ -45,9 +47,10 @@ EDGE_NOISE = 6.0  # step from one pixel to the next that is no edge, of 255
 # pictures of round objects are darker at their edges, and colours call the last pixel background.
 # On rendered scenes AR_MSSD was 0.428, 0.450, 0.436 with 0, 1/4, 1/2.
 BEYOND = 0.25
-LINE_WEIGHT = 0.2  # of a line beside a keypoint: neighbouring lines are not independent, either
+LINE_WEIGHT = 0.3  # of a line beside a keypoint: neighbouring lines are not independent, either
 LINE_SPREAD = 4.0  # residual of a line that counts half
 KEYPOINT_SPREAD = 2.0  # the same for a keypoint
+DAMPING = 1e-3 * np.eye(6)  # of a step: so much longer does the diagonal seem
 CREDIBLE = 0.6  # of the support of the best pose of its kind: others hide nothing
 
 # What each of the tones of a colour has of its own and of the next ones; the last ones keep more.
@@ -145,7 +148,8 @@ class _Step:
     camera_from_object: Array  # (4, 4), mm
     normal: Array  # matrix of the normal equations, (6, 6)
     variance: float  # of a residual of weight one, px^2
-    offset: float  # mean distance of the outline from where the picture has it, px
+    offsets: Array  # of the outline from where the picture has it, along its normals, (n,), px
+    precisions: Array  # of these, (n,), 1 / px^2
     rim: _Rim
 
 
@@ -176,7 +180,7 @@ def _fit_of(step: _Step) -> OutlineFit:
         camera_from_object=pose,
         covariance=covariance_of(step.normal, np.array(step.variance), pose),
         contrast=rim.contrast,
-        offset=step.offset,
+        offset=float(np.average(np.abs(step.offsets), weights=step.precisions)),
         open_share=rim.open_share,
     )
 
@@ -186,8 +190,11 @@ def _picture(one: CroppedObject, camera: Camera, renderer: Renderer) -> _Picture
     scale = SIDE / crop_camera.width
     shift = np.full(2, (scale - 1) / 2)
     small = crop_camera.warped(scale, shift, SIDE, SIDE)
-    colours = np.asarray(cv2.resize(one.crop, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
-    bins = (colours >> (8 - BITS)).astype(np.int64) @ np.array([1 << 2 * BITS, 1 << BITS, 1])
+    colours = np.asarray(
+        cv2.resize(one.crop, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR), np.uint8
+    )
+    tones = (colours >> (8 - BITS)).astype(np.float32)
+    bins = cv2.transform(tones, PLACES).astype(np.int64)
     bins[~_inside(camera, small)] = -1
 
     there = one.solution.inliers
@@ -291,7 +298,7 @@ def _outline(mask: Mask, known: Mask) -> tuple[NDArray[np.int32], float]:
     """Return positions on the outline that nothing hides, (n, 2), and their share of all."""
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     pixels = np.concatenate([contour[:, 0] for contour in contours])
-    pixels = pixels[:: max(1, len(pixels) // N_LINES)]
+    pixels = pixels[np.linspace(0, len(pixels), min(N_LINES, len(pixels)), False).astype(int)]
     height, width = mask.shape
     inner = ((pixels > 1) & (pixels < [width - 2, height - 2])).all(axis=1)
     # Beside what hides the object, the outline is that of what hides it.
@@ -322,22 +329,29 @@ def _positions(
         normals: their directions, (n, 2).
         reach: how far they go to either side.
     """
+    shifts, nearness, prior = _line(reach)
     steps = np.arange(-reach, reach + 2.0)  # the last one only ends an edge
     x, y = (
         (start[:, None] + steps * along[:, None]).astype(np.float32)
         for start, along in zip(pixels.T, normals.T, strict=True)
     )
     odds = _sampled(evidence, x, y)[:, :-1]
-    changes = np.diff(_sampled(picture.colours, x, y), axis=1) / np.float32(EDGE_NOISE)
+    colours = _sampled(picture.colours, x, y)
+    changes = (colours[:, 1:] - colours[:, :-1]) / np.float32(EDGE_NOISE)
     edges = np.einsum("nmc,nmc->nm", changes, changes)
-    shifts = steps[:-1] + BEYOND
-    nearness = -2 * (shifts / reach) ** 2  # the prior
     # If the object ends at a step, all pixels up to there are its, and an edge follows.
     logs = TEMPER * np.cumsum(odds, axis=1) + np.log1p(edges) + nearness
     offsets, variances = _moments(logs, shifts)
     # Only what a line says beyond the prior counts, so a line that says nothing weighs nothing.
-    prior = _moments(nearness[None], shifts)[1]
     return offsets, np.maximum(1 / (1 + variances) - 1 / (1 + prior), 1e-6)
+
+
+@functools.cache
+def _line(reach: int) -> tuple[Array, Array, float]:
+    """Return the places on a line, px, and their log chances, (m,), unseen; and their variance."""
+    shifts = np.arange(-reach, reach + 1.0) + BEYOND
+    nearness = -2 * (shifts / reach) ** 2
+    return shifts, nearness, float(_moments(nearness[None], shifts)[1][0])
 
 
 def _moments(logs: Array, values: Array) -> tuple[Array, Array]:
@@ -361,7 +375,7 @@ def _step(picture: _Picture, rim: _Rim, pose: Array, reach: int) -> _Step:
     x, y, z = (turned + pose[:3, 3]).T
     pixels = np.stack([camera.fx * x / z + camera.cx, camera.fy * y / z + camera.cy], axis=1)
     normals = (rim.outwards @ pose[:3, :3].T)[:, :2]
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    normals /= np.hypot(*normals.T)[:, None]
     offsets, precisions = _positions(picture, rim.evidence, pixels, normals, reach)
     line_weights = LINE_WEIGHT * precisions / (1 + (offsets / LINE_SPREAD) ** 2)
     # How far a point moves along its normal as it moves in space, px per mm; then per turn.
@@ -380,7 +394,8 @@ def _step(picture: _Picture, rim: _Rim, pose: Array, reach: int) -> _Step:
     weighted_slopes = slopes.T * np.repeat(weights, 2)
     normal: Array = weighted_across @ across + weighted_slopes @ slopes
     right = weighted_across @ offsets - weighted_slopes @ residuals.ravel()
-    change = np.linalg.solve(normal + np.diag(1e-3 * np.diag(normal) + 1e-9), right)
+    damped = normal + DAMPING * normal
+    change = np.linalg.solve(damped + 1e-9 * np.eye(6), right)
 
     square = line_weights @ offsets**2 + weights @ squares
     count = LINE_WEIGHT * len(offsets) + 2 * np.count_nonzero(weights)
@@ -388,7 +403,8 @@ def _step(picture: _Picture, rim: _Rim, pose: Array, reach: int) -> _Step:
         camera_from_object=perturbed(pose, change),
         normal=normal,
         variance=float(square) / max(count - 6, 1),
-        offset=float(np.average(np.abs(offsets), weights=precisions)),
+        offsets=offsets,
+        precisions=precisions,
         rim=rim,
     )
 

@@ -95,8 +95,7 @@ def solve_pnp(
     """Estimate poses of objects from correspondences of which some may be wrong.
 
     Args:
-        correspondences: of each object. None has a part in the pose of another, but for
-            hundredths of a millimetre: all are refined until the last is done.
+        correspondences: of each object. None has a part in the pose of another.
         max_error: largest reprojection error of an inlier of median covariance, px; one with
             twice the spread may be twice as far off.
         seed: makes the result repeatable.

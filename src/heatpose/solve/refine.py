@@ -19,6 +19,7 @@ from heatpose.geometry.transforms import make_transform
 
 # A residual of this many spreads counts half (Cauchy); 95 % efficient for Gaussian noise.
 _CAUCHY = 2.385
+_CONVERGED = 1e-4  # share of its cost that the last step of a pose takes away
 _SMALLEST_SPREAD = 1e-3  # px of a typical keypoint; exact data would divide by zero
 
 
@@ -159,12 +160,12 @@ def descend(sightings: Sightings, poses: Array, reach: Array | float, n_steps: i
         n_steps: the most steps; fewer where nothing moves any more.
 
     Returns:
-        Poses (..., m, 4, 4), none worse than where it started.
+        Poses (..., m, 4, 4), none worse than where it started, and none moved by another's.
     """
     reach = np.asarray(reach, float)[..., None, None]
     residuals = sightings.residuals(poses)
     cost = _cost(residuals, reach)
-    damping = np.full(poses.shape[:-2], 1e-3)
+    damping, moving = np.full(cost.shape, 1e-3), np.ones(cost.shape, bool)
     for _ in range(n_steps):
         normal, gradient = _normal_equations(sightings, poses, residuals, reach)
         diagonal = np.einsum("...ii->...i", normal)
@@ -173,13 +174,14 @@ def descend(sightings: Sightings, poses: Array, reach: Array | float, n_steps: i
         moved = perturbed(poses, -np.asarray(change, float))
         new_residuals = sightings.residuals(moved)
         new_cost = _cost(new_residuals, reach)
-        better = new_cost < cost
-        if (cost - new_cost <= 1e-6 * cost).all() and (damping < 1e-2).all():
-            break
+        better = (new_cost < cost) & moving
+        moving &= (cost - new_cost > _CONVERGED * cost) | (damping >= 1e-2)
         poses = np.where(better[..., None, None], moved, poses)
         residuals = np.where(better[..., None, None], new_residuals, residuals)
         cost = np.where(better, new_cost, cost)
         damping = np.where(better, damping / 10, damping * 10)
+        if not moving.any():
+            break
     return poses
 
 
