@@ -29,7 +29,13 @@ from heatpose.solve.depth_poses import correct_with_depth
 from heatpose.solve.depth_search import DepthSearch
 from heatpose.solve.estimates import make_estimate
 from heatpose.solve.outline import CroppedObject, OutlineFit, refine_with_outlines
-from heatpose.solve.passes import at_poses, has_candidates, most_promising, surer
+from heatpose.solve.passes import (
+    at_poses,
+    has_candidates,
+    most_promising,
+    surer,
+    without_twins,
+)
 from heatpose.solve.pnp import Correspondences, PnPSolution, join_looks, solve_pnp
 from heatpose.solve.probability import Calibration, nearest_calibration
 from heatpose.solve.visibility import with_visibility
@@ -200,8 +206,9 @@ class PoseEstimator:
                 them: of these the worse half is given up between two passes.
 
         Returns:
-            One estimate for each detection whose keypoints support a pose, and that was not given
-            up. Their keypoints and boxes are in px of the undistorted image.
+            One estimate for each detection whose keypoints support a pose, that was not given up,
+            and whose object is not the one of a better detection. Their keypoints and boxes are in
+            px of the undistorted image.
 
         Raises:
             UnknownObjectError: a given detection is of an object that the network does not know.
@@ -240,7 +247,7 @@ class PoseEstimator:
             closer = at_poses(found, self.objects, observation.camera)
             again = self._look(observation, closer, self._looks(closer, wanted, left))
             found = [(box, surer(pose, new)) for (box, pose), new in zip(found, again, strict=True)]
-        return [pose for _, pose in found]
+        return without_twins([pose for _, pose in found], self.objects)
 
     def _looks(
         self, detections: Sequence[Detection], wanted: Mapping[int, int] | None, left: int

@@ -55,6 +55,14 @@ def test_passes_add_up(toys, monkeypatch):
     assert not asked
 
 
+def test_outlines_can_be_left_out(toys):
+    medians = [
+        json.loads(bench(toys, "--json", *options).stdout)["stages"]["outline"]["median"]
+        for options in ([], ["--no-outline"])
+    ]
+    assert medians[0] > 10 * medians[1]  # some milliseconds, and what it takes to skip them
+
+
 def test_without_boxes_there_is_nothing_to_time(toys):
     (toys.dataset / "boxes.json").write_text("[]")
     result = bench(toys)

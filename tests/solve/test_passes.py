@@ -7,7 +7,14 @@ import pytest
 
 from heatpose.geometry.transforms import make_transform
 from heatpose.objects.catalogue import ObjectModel
-from heatpose.solve.passes import at_poses, box_in_pose, has_candidates, most_promising, surer
+from heatpose.solve.passes import (
+    at_poses,
+    box_in_pose,
+    has_candidates,
+    most_promising,
+    surer,
+    without_twins,
+)
 from heatpose.types import Detection, Evidence, PoseEstimate
 
 BOX = (10.0, 20.0, 50.0, 60.0)
@@ -105,3 +112,16 @@ def test_candidates_are_boxes_beyond_those_wanted():
 def test_ranks_by_hand(changes, expected):
     """An unknown agreement with depth counts as 0.3."""
     assert replace(posed(score=0.8), **changes).rank == pytest.approx(expected)
+
+
+def test_of_two_of_a_kind_in_one_place_the_better_stays(model):
+    """Cubes of 80 mm: 40 mm apart they would stand in each other."""
+    close = [posed(score=0.4), posed(x=39.0, score=0.6)]
+    assert without_twins(close, {7: model}) == [close[1]]
+    apart = [posed(score=0.4), posed(x=41.0, score=0.6)]
+    assert without_twins(apart, {7: model}) == apart[::-1]
+
+
+def test_another_object_may_stand_in_its_place(model):
+    both = [posed(score=0.6), posed(object_id=8, score=0.4)]
+    assert without_twins(both, {7: model, 8: model}) == both

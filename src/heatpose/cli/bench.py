@@ -46,6 +46,7 @@ def bench(
     ] = False,
     looks: options.Looks = 1,
     passes: options.Passes = 1,
+    outline: options.Outline = True,
     runtime: RuntimeOption = Runtime.openvino,
     threads: Annotated[int, typer.Option(min=1, help="Processor threads.")] = 2,
     json: options.Json = False,
@@ -84,6 +85,7 @@ def bench(
         threads=threads,
         looks=looks,
         passes=passes,
+        outline=outline,
         depth=not no_depth,
     )
     screen = Console(stderr=True)

@@ -93,10 +93,7 @@ def estimate(
             show_default="with a data set 3 where the detector is asked, else 2; images: 1",
         ),
     ] = None,
-    outline: Annotated[
-        bool,
-        typer.Option("--outline/--no-outline", help="Let outlines in the picture correct poses."),
-    ] = True,
+    outline: options.Outline = True,
     sequence: Annotated[
         bool,
         typer.Option(

@@ -59,6 +59,9 @@ Objects = Annotated[
     list[Path],
     typer.Option(help="BOP models folder (obj_*.ply, mm), or a CAD file; several times."),
 ]
+Outline = Annotated[
+    bool, typer.Option("--outline/--no-outline", help="Let outlines in the picture correct poses.")
+]
 Passes = Annotated[int, typer.Option(min=1, help=PASSES)]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from last.ckpt.")]
 RunFolder = Annotated[Path, typer.Option(help="Run folder to write.")]

@@ -9,7 +9,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from heatpose.geometry.arrays import Box
+import numpy as np
+
+from heatpose.geometry.arrays import Array, Box
 from heatpose.geometry.boxes import box_of_points, clip_box
 from heatpose.geometry.camera import Camera
 from heatpose.geometry.transforms import transform_points
@@ -72,6 +74,27 @@ def most_promising(found: Sequence[Found], wanted: Mapping[int, int] | None) -> 
         own.sort(key=lambda one: -one[1].rank)
         kept += own[: max(instances, (len(own) + 1) // 2)]
     return kept
+
+
+def without_twins(
+    estimates: Sequence[PoseEstimate], objects: Mapping[int, ObjectModel]
+) -> list[PoseEstimate]:
+    """Keep each pose that is not in the place of a better one of the same object, best first.
+
+    Two of a kind whose middles are nearer to each other than half their shortest side cannot both
+    be there: one object was found in two boxes.
+    """
+    kept: list[tuple[PoseEstimate, Array]] = []
+    for one in sorted(estimates, key=lambda estimate: -estimate.rank):
+        corners = objects[one.object_id].mesh.corners
+        middle = transform_points(one.camera_from_object, corners).mean(axis=0)
+        reach = np.ptp(corners, axis=0).min() / 2
+        if not any(
+            other.object_id == one.object_id and np.linalg.norm(middle - place) < reach
+            for other, place in kept
+        ):
+            kept.append((one, middle))
+    return [one for one, _ in kept]
 
 
 def at_poses(
