@@ -375,14 +375,18 @@ def _step(picture: _Picture, rim: _Rim, pose: Array, reach: int) -> _Step:
     x, y, z = (turned + pose[:3, 3]).T
     pixels = np.stack([camera.fx * x / z + camera.cx, camera.fy * y / z + camera.cy], axis=1)
     normals = (rim.outwards @ pose[:3, :3].T)[:, :2]
-    normals /= np.hypot(*normals.T)[:, None]
+    normals /= np.maximum(np.hypot(*normals.T), 1e-9)[:, None]
     offsets, precisions = _positions(picture, rim.evidence, pixels, normals, reach)
     line_weights = LINE_WEIGHT * precisions / (1 + (offsets / LINE_SPREAD) ** 2)
     # How far a point moves along its normal as it moves in space, px per mm; then per turn.
     by_x, by_y = normals[:, 0] * camera.fx / z, normals[:, 1] * camera.fy / z
     by_z = -(by_x * x + by_y * y) / z
-    px, py, pz = turned.T
-    turns = [py * by_z - pz * by_y, pz * by_x - px * by_z, px * by_y - py * by_x]
+    right, down, away = turned.T  # from the object's origin
+    turns = [
+        down * by_z - away * by_y,
+        away * by_x - right * by_z,
+        right * by_y - down * by_x,
+    ]
     across = np.stack([*turns, by_x, by_y, by_z], axis=1)  # (n, 6)
 
     residuals = picture.keypoints.residuals(pose[None])[0]  # (k, 2)
@@ -393,9 +397,8 @@ def _step(picture: _Picture, rim: _Rim, pose: Array, reach: int) -> _Step:
     weighted_across = across.T * line_weights
     weighted_slopes = slopes.T * np.repeat(weights, 2)
     normal: Array = weighted_across @ across + weighted_slopes @ slopes
-    right = weighted_across @ offsets - weighted_slopes @ residuals.ravel()
-    damped = normal + DAMPING * normal
-    change = np.linalg.solve(damped + 1e-9 * np.eye(6), right)
+    pull = weighted_across @ offsets - weighted_slopes @ residuals.ravel()
+    change = np.linalg.solve(normal + DAMPING * normal + 1e-9 * np.eye(6), pull)
 
     square = line_weights @ offsets**2 + weights @ squares
     count = LINE_WEIGHT * len(offsets) + 2 * np.count_nonzero(weights)
