@@ -183,10 +183,7 @@ class PoseEstimator:
             outline=outline,
             depth=depth,
             geometry=geometry,
-            # What was learned with outlines says nothing of poses without.
-            calibration=nearest_calibration(bundle.calibrations, looks, passes)
-            if outline
-            else None,
+            calibration=nearest_calibration(bundle.calibrations, looks, passes, outline),
             threads=threads,
         )
 

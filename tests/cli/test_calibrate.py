@@ -83,6 +83,17 @@ def test_poses_are_found_in_the_way_that_is_asked_for(toys, known, asked):
     assert "* 1 x 1: learned" in both.card and "* 3 x 2: learned" in both.card
 
 
+def test_poses_without_outlines_have_a_calibration_of_their_own(toys, known):
+    with_outlines, both = toys.folder / "sure.heatpose", toys.folder / "both.heatpose"
+    assert calibrate(toys, known, "--out", with_outlines).exit_code == 0
+    write_bundle(toys.bundle, read_bundle(with_outlines))
+    result = calibrate(toys, known, "--no-outline")
+    assert result.exit_code == 1
+    assert "no calibration of poses without outlines to check" in result.stderr
+    assert calibrate(toys, known, "--no-outline", "--out", both).exit_code == 0
+    assert [one.outline for one in read_bundle(both).calibrations] == [True, False]
+
+
 def test_what_was_promised_and_came_true_is_drawn(toys, known):
     pytest.importorskip("matplotlib")
     out, plot = toys.folder / "sure.heatpose", toys.folder / "sure.png"

@@ -262,7 +262,10 @@ def test_what_a_card_says_of_probabilities_is_said_once_and_outlives_a_detector(
     card = with_calibration(plain.card, once, "9 poses of toys", "all went well")
     often = replace(once, looks=3, passes=2)
     card = with_calibration(card, often, "15 poses of toys", "it went best")
+    bare = replace(once, outline=False)
+    card = with_calibration(card, bare, "11 poses of toys", "it went quickly")
     card = with_calibration(card, once, "12 poses of toys", "it went better")
+    assert "* 1 x 1, without outlines: learned on 11 poses" in card
     assert card.count("## How sure it is") == 1 and "9 poses" not in card
     assert "* 3 x 2: learned on 15 poses of toys; checked, it went best.\n" in card
     write_bundle(tmp_path / "first.heatpose", replace(plain, card=card))

@@ -182,12 +182,15 @@ def test_wrong_settings_of_a_detector_are_explained(bundle, detector, tmp_path, 
 def test_calibrations_come_back(bundle, tmp_path, name):
     once = Calibration((1.5, 0, -2, 0, 0, 1e-9), -0.25, (1.0, 2.0, 4.5))
     thrice = replace(once, constant=0.5, looks=3, passes=2)
-    both = bundle.with_calibration(once, "one").with_calibration(thrice, "two")
-    assert (both.card, both.calibrations) == ("two", (once, thrice))
-    write_bundle(tmp_path / name, both)
-    assert read_bundle(tmp_path / name).calibrations == (once, thrice)
+    bare = replace(once, constant=-1.0, outline=False)
+    all_three = bundle
+    for number, calibration in enumerate((once, thrice, bare)):
+        all_three = all_three.with_calibration(calibration, f"card {number}")
+    assert (all_three.card, all_three.calibrations) == ("card 2", (once, thrice, bare))
+    write_bundle(tmp_path / name, all_three)
+    assert read_bundle(tmp_path / name).calibrations == (once, thrice, bare)
     better = replace(once, constant=0.75)
-    assert both.with_calibration(better, "").calibrations == (thrice, better)
+    assert all_three.with_calibration(better, "").calibrations == (thrice, bare, better)
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -296,7 +299,7 @@ def test_an_archive_of_other_things_is_no_bundle(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda r: r.update(format=7), "format 7, newer than the 6"),
+        (lambda r: r.update(format=8), "format 8, newer than the 7"),
         (lambda r: r["crop"].update(inputs=["crops", "touch"]), "crop.inputs.1"),
         (lambda r: r["crop"].update(inputs=[]), "crop.inputs"),
         (lambda r: r["crop"].update(size=100), "crop.size"),

@@ -107,10 +107,12 @@ def test_the_calibration_of_poses_that_were_found_most_alike_counts(looks, passe
     """1 and 9 crops of each object; 3 are as far from either, and the first one counts."""
     once = Calibration((0.0,) * 6, 0.0, (1.0, 2.0, 3.0))
     often = replace(once, looks=3, passes=3)
-    found = nearest_calibration([once, often], looks, passes)
+    bare = replace(once, looks=looks, passes=passes, outline=False)
+    found = nearest_calibration([bare, once, often], looks, passes, True)
     assert found.looks * found.passes == crops
-    assert nearest_calibration([often], looks, passes) is often
-    assert nearest_calibration([], looks, passes) is None
+    assert nearest_calibration([bare, often], looks, passes, True) is often
+    assert nearest_calibration([bare], looks, passes, True) is None
+    assert nearest_calibration([once, bare], 3, 3, False) is bare
 
 
 def test_what_a_calibration_holds_is_checked():

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from heatpose.data.bop import BopDataset
-    from heatpose.evaluate.reliability import KnownPoses, Reliability
+    from heatpose.data.frames import Frame
+    from heatpose.evaluate.reliability import Reliability
     from heatpose.runtime.bundle import Bundle
 
 
@@ -40,6 +41,7 @@ def calibrate(
     ] = False,
     looks: options.Looks = 1,
     passes: options.Passes = 1,
+    outline: options.Outline = True,
     runtime: RuntimeOption = Runtime.openvino,
     threads: options.Threads = None,
 ) -> None:
@@ -50,14 +52,17 @@ def calibrate(
     --out nothing is learned: the bundle's own calibration is held against the truth.
 
     What is learned holds for poses found in the same way: a bundle may have a calibration for each
-    number of --looks and --passes, and the nearest one counts.
+    number of --looks and --passes, and the nearest one counts; for poses without outlines only one
+    learned with --no-outline.
     """
     from dataclasses import replace
 
     from rich.console import Console
+    from rich.progress import track
 
+    from heatpose.cli.estimator import TARGETS_THRESHOLD, open_estimator
     from heatpose.data.bop import BopDataset
-    from heatpose.evaluate.reliability import check, described, learn_and_check
+    from heatpose.evaluate.reliability import check, described, known_poses, learn_and_check
     from heatpose.export.card import with_calibration
     from heatpose.runtime.bundle import read_bundle, write_bundle
     from heatpose.solve.probability import nearest_calibration
@@ -67,17 +72,40 @@ def calibrate(
     if true_boxes and boxes is not None:
         raise OptionError("--boxes and --true-boxes exclude each other")
     contents = read_bundle(bundle)
-    own = nearest_calibration(contents.calibrations, looks, passes)
+    own = nearest_calibration(contents.calibrations, looks, passes, outline)
     if out is None and own is None:
-        raise OptionError(f"{bundle} has no calibration to check: learn one with --out")
+        of = "" if outline else " of poses without outlines"
+        raise OptionError(f"{bundle} has no calibration{of} to check: learn one with --out")
     data = BopDataset(dataset, split, targets)
-    poses = _poses(contents, data, boxes, true_boxes, looks, passes, runtime, threads)
+    frames = _frames(contents, data, boxes, true_boxes)
+    has_boxes = true_boxes or boxes is not None
+    estimator = open_estimator(
+        contents,
+        has_boxes=has_boxes,
+        detector=None,
+        detector_objects=None,
+        threshold=None if has_boxes else TARGETS_THRESHOLD,
+        runtime=runtime,
+        threads=threads,
+        looks=looks,
+        passes=passes,
+        outline=outline,
+    )
+    screen = Console(stderr=True)
+    poses = known_poses(
+        estimator,
+        frames,
+        data,
+        lambda todo: track(
+            todo, "estimating", console=screen, transient=True, disable=not screen.is_terminal
+        ),
+    )
     if out is None:
         assert own is not None
         found = check(own, poses)
     else:
         calibration, found = learn_and_check(poses)
-        calibration = replace(calibration, looks=looks, passes=passes)
+        calibration = replace(calibration, looks=looks, passes=passes, outline=outline)
         learned_on = f"{len(poses.right)} poses of {data.root.name}/{data.split}"
         card = with_calibration(contents.card, calibration, learned_on, described(found))
         write_bundle(out, contents.with_calibration(calibration, card))
@@ -90,50 +118,16 @@ def calibrate(
         typer.echo(f"calibrated on {len(poses.right)} poses: {out}")
 
 
-def _poses(
-    bundle: "Bundle",
-    dataset: "BopDataset",
-    boxes: Path | None,
-    true_boxes: bool,
-    looks: int,
-    passes: int,
-    runtime: Runtime,
-    threads: int | None,
-) -> "KnownPoses":
-    """Estimate the poses of all targets, with the time left on stderr, and compare them."""
-    from rich.console import Console
-    from rich.progress import track
-
-    from heatpose.cli.estimator import TARGETS_THRESHOLD, open_estimator
+def _frames(
+    bundle: "Bundle", dataset: "BopDataset", boxes: Path | None, true_boxes: bool
+) -> "list[Frame]":
+    """Return all targets that the bundle knows, with the boxes they are looked for in."""
     from heatpose.data.frames import CANDIDATES, frames_of_targets, with_true_boxes
-    from heatpose.evaluate.reliability import known_poses
 
     known = [one.object_id for one in bundle.objects]
-    has_boxes = true_boxes or boxes is not None
-    candidates = 1 if has_boxes else CANDIDATES
+    candidates = 1 if true_boxes or boxes is not None else CANDIDATES
     frames = frames_of_targets(dataset, boxes, known, known_only=True, candidates=candidates)
-    if true_boxes:
-        frames = with_true_boxes(frames, dataset)
-    estimator = open_estimator(
-        bundle,
-        has_boxes=has_boxes,
-        detector=None,
-        detector_objects=None,
-        threshold=None if has_boxes else TARGETS_THRESHOLD,
-        runtime=runtime,
-        threads=threads,
-        looks=looks,
-        passes=passes,
-    )
-    screen = Console(stderr=True)
-    return known_poses(
-        estimator,
-        frames,
-        dataset,
-        lambda todo: track(
-            todo, "estimating", console=screen, transient=True, disable=not screen.is_terminal
-        ),
-    )
+    return with_true_boxes(frames, dataset) if true_boxes else frames
 
 
 def _table(found: "Reliability") -> "Table":

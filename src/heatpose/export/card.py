@@ -142,7 +142,8 @@ def with_calibration(card: str, calibration: Calibration, learned_on: str, check
     """
     kept, _, before = card.partition(f"\n{CALIBRATION_HEAD}\n")
     kept = kept.rstrip("\n")
-    way = f"* {calibration.looks} x {calibration.passes}: "
+    outlines = "" if calibration.outline else ", without outlines"
+    way = f"* {calibration.looks} x {calibration.passes}{outlines}: "
     others = [
         line for line in before.splitlines() if line.startswith("* ") and not line.startswith(way)
     ]

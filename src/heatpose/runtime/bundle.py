@@ -69,8 +69,7 @@ class Bundle:
 
     def with_calibration(self, calibration: Calibration, card: str) -> "Bundle":
         """Return the bundle with a calibration, in the place of that for the same way, if any."""
-        way = calibration.looks, calibration.passes
-        others = [one for one in self.calibrations if (one.looks, one.passes) != way]
+        others = [one for one in self.calibrations if one.way != calibration.way]
         return replace(self, calibrations=(*others, calibration), card=card)
 
     @property
@@ -146,7 +145,12 @@ def _encode(bundle: Bundle) -> dict[str, bytes]:
 
 def _decode_calibration(stored: CalibrationRecord) -> Calibration:
     return Calibration(
-        tuple(stored.weights), stored.constant, tuple(stored.radii), stored.looks, stored.passes
+        weights=tuple(stored.weights),
+        constant=stored.constant,
+        radii=tuple(stored.radii),
+        looks=stored.looks,
+        passes=stored.passes,
+        outline=stored.outline,
     )
 
 

@@ -16,8 +16,8 @@ from heatpose.solve.probability import LEVELS, TERMS
 
 # Of bundle.json; a reader refuses a newer one. Format 1 knew no detector, 2 no calibration, 3 no
 # networks that look at depth, 4 no detectors that look at pictures in several sizes, 5 no second
-# calibration.
-FORMAT = 6
+# calibration, 6 none of poses without outlines.
+FORMAT = 7
 NO_CHECKSUM = "0" * 64
 NETWORK, CARD = "keypoints.onnx", "card.md"  # every bundle has these
 DETECTOR = "detector.onnx"  # and some have this
@@ -108,6 +108,7 @@ class CalibrationRecord(_Record):
     radii: list[float] = Field(min_length=len(LEVELS), max_length=len(LEVELS))
     looks: int = Field(default=1, ge=1)  # and passes, in which its poses were found
     passes: int = Field(default=1, ge=1)
+    outline: bool = True
 
 
 class BundleRecord(_Record):

@@ -36,6 +36,7 @@ class Calibration:
     radii: tuple[float, ...]  # of the regions for each of LEVELS, in spreads of a keypoint
     looks: int = 1  # at each object in a pass, and passes in which the poses were found that it
     passes: int = 1  # was learned from: evidence found with more is better than it seems
+    outline: bool = True  # whether outlines had corrected these poses
 
     def __post_init__(self) -> None:
         if len(self.weights) != len(TERMS) or len(self.radii) != len(LEVELS):
@@ -44,25 +45,32 @@ class Calibration:
                 f"got {len(self.weights)} and {len(self.radii)}"
             )
 
+    @property
+    def way(self) -> tuple[int, int, bool]:
+        """How the poses were found that it was learned from: looks, passes, and outlines."""
+        return self.looks, self.passes, self.outline
+
     def probability(self, evidence: Evidence) -> float:
         """Return how likely a pose with this evidence is right, in [0, 1]."""
         return float(_logistic(_terms([evidence]) @ self.weights + self.constant)[0])
 
 
 def nearest_calibration(
-    calibrations: Sequence[Calibration], looks: int, passes: int
+    calibrations: Sequence[Calibration], looks: int, passes: int, outline: bool
 ) -> Calibration | None:
     """Return that of poses found most alike: with as many crops of each object, or nearly so.
 
-    Of two that are as far away, the first.
+    Of two that are as far away, the first. What was learned with outlines says nothing of poses
+    without, nor the other way round.
     """
     crops = looks * passes
+    alike = [one for one in calibrations if one.outline == outline]
 
     def ratio(one: Calibration) -> float:
         own = one.looks * one.passes
         return max(own, crops) / min(own, crops)
 
-    return min(calibrations, key=ratio, default=None)
+    return min(alike, key=ratio, default=None)
 
 
 def weigh(
