@@ -125,3 +125,12 @@ def test_of_two_of_a_kind_in_one_place_the_better_stays(model):
 def test_another_object_may_stand_in_its_place(model):
     both = [posed(score=0.6), posed(object_id=8, score=0.4)]
     assert without_twins(both, {7: model, 8: model}) == both
+
+
+def test_what_is_flat_may_lie_close_to_its_like(model, brick_mesh):
+    """Further apart than half the shortest side, nearer than half the longest."""
+    sides = np.ptp(brick_mesh.corners, axis=0)
+    assert sides.min() < 0.8 * sides.max()
+    flat = replace(model, mesh=brick_mesh)
+    both = [posed(score=0.6), posed(x=0.6 * sides.min(), score=0.4)]
+    assert without_twins(both, {7: flat}) == both
