@@ -9,7 +9,7 @@ from heatpose.data.backgrounds import generated_texture
 from heatpose.data.crops import crop_around
 from heatpose.geometry.boxes import box_of_points
 from heatpose.geometry.rotations import matrix_from_vector
-from heatpose.geometry.transforms import make_transform, transform_points
+from heatpose.geometry.transforms import invert, make_transform, transform_points
 from heatpose.objects.keypoints import select_keypoints
 from heatpose.render.raycast import Renderer
 from heatpose.render.shading import shade
@@ -118,6 +118,15 @@ def test_too_little_to_compare_gives_none(meshes, renderer, camera, rng):
     cube = cropped(image, camera, meshes, CUBE, near)
     assert refine_with_outlines([brick, cube], camera, renderer)[0] is None
     assert refine_with_outlines([], camera, renderer) == []
+
+
+def test_a_keypoint_behind_the_camera_has_no_fit_and_no_warning(meshes, renderer, camera, rng):
+    image = photograph(renderer, {BRICK: POSE}, camera, rng)
+    seen = cropped(image, camera, meshes, BRICK, POSE)
+    points = seen.keypoints.points.copy()
+    points[0] = transform_points(invert(POSE), np.array([[0.0, 0, -100]]))[0]
+    lost = replace(seen, keypoints=replace(seen.keypoints, points=points))
+    assert refine_with_outlines([lost], camera, renderer) == [None]
 
 
 def test_what_is_hardly_there_hides_nothing(meshes, renderer, camera, rng):

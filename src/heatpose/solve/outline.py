@@ -369,8 +369,12 @@ def _sampled(values: Floats, x: Floats, y: Floats) -> Floats:
     return np.asarray(found, np.float32)
 
 
+@np.errstate(invalid="ignore", divide="ignore")
 def _step(picture: _Picture, rim: _Rim, pose: Array, reach: int) -> _Step:
-    """Move a pose (4, 4) by one Gauss-Newton step on keypoints and lines across a rim."""
+    """Move a pose (4, 4) by one Gauss-Newton step on keypoints and lines across a rim.
+
+    An object that reaches behind the camera is lost: its pose becomes NaN.
+    """
     camera, turned = picture.camera, rim.points @ pose[:3, :3].T
     x, y, z = (turned + pose[:3, 3]).T
     pixels = np.stack([camera.fx * x / z + camera.cx, camera.fy * y / z + camera.cy], axis=1)
