@@ -14,6 +14,7 @@ from heatpose.cli.estimator import (
     ThresholdOption,
     open_estimator,
 )
+from heatpose.cli.progress import progress
 from heatpose.errors import OptionError
 
 if TYPE_CHECKING:
@@ -58,7 +59,6 @@ def bench(
     from json import dumps
 
     from rich.console import Console
-    from rich.progress import track
 
     from heatpose.data.bop import BopDataset
     from heatpose.data.frames import frames_of_targets, with_depth_of
@@ -88,15 +88,7 @@ def bench(
         outline=outline,
         depth=not no_depth,
     )
-    screen = Console(stderr=True)
-    latency = measure(
-        estimator,
-        frames,
-        threads,
-        lambda todo: track(
-            todo, "timing", console=screen, transient=True, disable=not screen.is_terminal
-        ),
-    )
+    latency = measure(estimator, frames, threads, progress("timing"))
     if json:
         record = latency.as_record() | {"bundle": contents.identity, "runtime": runtime.value}
         typer.echo(dumps(record, indent=2))

@@ -7,6 +7,7 @@ import typer
 
 from heatpose.cli import options
 from heatpose.cli.estimator import Runtime, RuntimeOption
+from heatpose.cli.progress import progress
 from heatpose.errors import OptionError
 
 if TYPE_CHECKING:
@@ -58,7 +59,6 @@ def calibrate(
     from dataclasses import replace
 
     from rich.console import Console
-    from rich.progress import track
 
     from heatpose.cli.estimator import TARGETS_THRESHOLD, open_estimator
     from heatpose.data.bop import BopDataset
@@ -91,15 +91,7 @@ def calibrate(
         passes=passes,
         outline=outline,
     )
-    screen = Console(stderr=True)
-    poses = known_poses(
-        estimator,
-        frames,
-        data,
-        lambda todo: track(
-            todo, "estimating", console=screen, transient=True, disable=not screen.is_terminal
-        ),
-    )
+    poses = known_poses(estimator, frames, data, progress("estimating"))
     if out is None:
         assert own is not None
         found = check(own, poses)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from heatpose.cli import options
+from heatpose.cli.progress import progress
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -50,22 +51,12 @@ def check(
     """
     import json
 
-    from rich.console import Console
-    from rich.progress import track
-
     from heatpose.check.report import check as check_source
     from heatpose.check.sheet import check_sheet
     from heatpose.data.images import write_image
     from heatpose.data.recognise import read_source
 
-    screen = Console(stderr=True)
-    report = check_source(
-        read_source(folder, split),
-        frames,
-        lambda todo: track(
-            todo, "trying", console=screen, transient=True, disable=not screen.is_terminal
-        ),
-    )
+    report = check_source(read_source(folder, split), frames, progress("trying"))
     if picture is None and not as_json:
         picture = Path(f"{folder.resolve().name}_check.jpg")
     if picture is not None:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from heatpose.cli.progress import progress
+
 
 def convert(
     source: Annotated[
@@ -23,9 +25,6 @@ def convert(
 
     Stopped at any point, the same command goes on where it was.
     """
-    from rich.console import Console
-    from rich.progress import track
-
     from heatpose.data.conversion import convert as convert_source
     from heatpose.data.recognise import read_source
 
@@ -33,12 +32,7 @@ def convert(
     typer.echo(
         f"{source} is {found.layout}: {len(found.models)} models, {len(found.frames)} frames"
     )
-    screen = Console(stderr=True)
-    convert_source(
-        found,
-        out,
-        lambda todo: track(todo, "converting", console=screen, disable=not screen.is_terminal),
-    )
+    convert_source(found, out, progress("converting"))
     splits = ", ".join(
         f"{sum(one.split == name for one in found.frames)} in {name}"
         for name in sorted({one.split for one in found.frames})

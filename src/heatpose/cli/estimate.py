@@ -23,6 +23,7 @@ from heatpose.cli.estimator import (
     ThresholdOption,
     open_estimator,
 )
+from heatpose.cli.progress import progress
 from heatpose.errors import DataError, OptionError
 
 if TYPE_CHECKING:
@@ -264,19 +265,13 @@ def _estimated(
     sequence: bool,
 ) -> Iterator["FramePoses"]:
     """Estimate the poses in each frame and draw them, with the time left on stderr."""
-    from rich.console import Console
-    from rich.progress import track
-
     from heatpose.data.images import undistort, write_image
     from heatpose.solve.steady import steady
 
     if drawing is not None:
         pictures.mkdir()
     before: tuple[int, Sequence[PoseEstimate]] = (-1, ())  # scene, and what was found there last
-    screen = Console(stderr=True)
-    for frame in track(
-        frames, "estimating", console=screen, transient=True, disable=not screen.is_terminal
-    ):
+    for frame in progress("estimating")(frames):
         observation = frame.read()
         found = _poses_in(observation, frame, estimator)
         if sequence:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from heatpose.cli import options
+from heatpose.cli.progress import progress
 
 if TYPE_CHECKING:
     from heatpose.data.bop import BopDataset
@@ -73,20 +74,10 @@ def evaluate(
 
 
 def _poses(data: "BopDataset", results: Path) -> "Evaluation":
-    from rich.console import Console
-    from rich.progress import track
-
     from heatpose.data.bop import read_results
     from heatpose.evaluate.scores import evaluate_results
 
-    screen = Console(stderr=True)
-    return evaluate_results(
-        data,
-        read_results(results),
-        lambda todo: track(
-            todo, "scoring", console=screen, transient=True, disable=not screen.is_terminal
-        ),
-    )
+    return evaluate_results(data, read_results(results), progress("scoring"))
 
 
 def _detections(
