@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from heatpose.geometry.arrays import Array
+from heatpose.geometry.directions import even_directions
 from heatpose.geometry.rotations import matrix_from_vector, nearest_rotation
 from heatpose.geometry.transforms import make_transform, rotation_angle, transform_points
 from heatpose.objects.mesh import Mesh, diameter, sample_places
@@ -150,7 +151,7 @@ class _Surface:
         gaps = np.abs(np.subtract.outer(self.moments, self.moments)) / self.moments.max()
         equal = [gaps[(i + 1) % 3, (i + 2) % 3] < ALIKE for i in range(3)]
         if all(equal):
-            axes = _hemisphere(300)
+            axes = even_directions(600)[:300]  # of the others, each is one of these backwards
             orders: Iterable[int] = (2, 3, 4, 5)
             rotations = [(axis, order) for axis in axes for order in orders]
             return principal, self._promising(rotations)
@@ -193,14 +194,6 @@ def _sample(mesh: Mesh, count: int, rng: np.random.Generator) -> tuple[Array, Ar
     if mesh.colours is None:
         return points, None
     return points, np.einsum("nc,ncd->nd", weights, mesh.colours[faces].astype(float))
-
-
-def _hemisphere(count: int) -> list[Array]:
-    """Return directions (3,) evenly over half a sphere (Fibonacci's spiral)."""
-    z = (np.arange(count) + 0.5) / count
-    angle = np.pi * (3 - np.sqrt(5)) * np.arange(count)
-    level = np.sqrt(1 - z**2)
-    return list(np.stack([level * np.cos(angle), level * np.sin(angle), z], axis=1))
 
 
 def _axis_of(rotation: Array) -> Array:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from heatpose.geometry.arrays import Array
 from heatpose.geometry.camera import Camera
+from heatpose.geometry.directions import even_directions
 from heatpose.geometry.rotations import matrix_from_vector
 from heatpose.geometry.transforms import make_transform
 from heatpose.objects.catalogue import ObjectModel
@@ -46,7 +47,7 @@ def draw_attitudes(model: ObjectModel, renderer: Renderer) -> Attitudes:
     camera = Camera(focal, focal, middle, middle, VIEW_SIDE, VIEW_SIDE)
     rng = np.random.default_rng(0)
     rotations, points, colours = [], [], []
-    for direction in _directions():
+    for direction in even_directions(N_DIRECTIONS):
         rotation = _looking_from(direction)
         centre = rotation @ model.mesh.corners.mean(axis=0)
         pose = make_transform(rotation, np.array([0, 0, distance]) - centre)
@@ -70,15 +71,6 @@ def draw_attitudes(model: ObjectModel, renderer: Renderer) -> Attitudes:
         turned.reshape(-1, N_POINTS, 3).astype(np.float32),
         np.repeat(np.stack(colours), N_TURNS, axis=0),
     )
-
-
-def _directions() -> Array:
-    """Return directions evenly over the sphere, (d, 3): Fibonacci's spiral."""
-    number = np.arange(N_DIRECTIONS) + 0.5
-    z = 1 - 2 * number / N_DIRECTIONS
-    around = np.pi * (1 + 5**0.5) * number
-    radius = np.sqrt(1 - z**2)
-    return np.stack([radius * np.cos(around), radius * np.sin(around), z], axis=1)
 
 
 def _looking_from(direction: Array) -> Array:

@@ -20,6 +20,7 @@ from heatpose.errors import DataError
 from heatpose.export.small_mesh import small_mesh
 from heatpose.files import write_whole
 from heatpose.geometry.arrays import Array
+from heatpose.geometry.directions import even_directions
 from heatpose.objects.mesh import Mesh, face_areas
 
 log = logging.getLogger(__name__)
@@ -118,7 +119,8 @@ def _convex(points: Array) -> Array:
     points = _thickened(points)
     points = points[ConvexHull(points).vertices]
     tolerance = FINENESS * np.ptp(points, axis=0).max()
-    chosen = np.unique((points @ _directions(32).T).argmax(axis=0))
+    directions = np.concatenate([np.eye(3), -np.eye(3), even_directions(26)])
+    chosen = np.unique((points @ directions.T).argmax(axis=0))
     while True:
         planes = ConvexHull(points[chosen]).equations
         heights = points @ planes[:, :3].T + planes[:, 3]
@@ -135,15 +137,6 @@ def _thickened(points: Array) -> Array:
     for axis in axes[np.ptp(points @ axes.T, axis=0) < THIN]:
         points = np.concatenate([points - axis * THIN / 2, points + axis * THIN / 2])
     return points
-
-
-def _directions(n: int) -> Array:
-    """Return the six axes and n - 6 directions, (n, 3), spread evenly (a Fibonacci lattice)."""
-    k = np.arange(n - 6) + 0.5
-    z, turn = 1 - 2 * k / (n - 6), np.pi * (1 + 5**0.5) * k
-    around = np.stack([np.cos(turn), np.sin(turn)], axis=1) * np.sqrt(1 - z**2)[:, None]
-    spread: Array = np.concatenate([np.eye(3), -np.eye(3), np.c_[around, z]])
-    return spread
 
 
 def _dents(mesh: Mesh, hull: Array) -> float:
