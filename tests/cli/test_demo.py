@@ -72,7 +72,7 @@ def test_the_demo_says_what_it_found_and_where_the_pictures_are(examples, tmp_pa
     result = run_demo(examples, out)
     assert result.exit_code == 0, result.output
     lines = [line.split() for line in result.output.splitlines() if line.strip()]
-    # image, ms, object, x, y, z, off, turned, ADD(-S) in diameters, score
+    # image, ms, object, x, y, z, off, turned, ADD(-S) in diameters, how sure
     first, second, third, brick, alarm, none = lines[-8:-2]
     assert first[0] == "000000.png" and first[-4:] == ["0.0", "0.0", "0.000", "0.88"]
     assert second[-4:] == ["7.0", "0.0", "0.050", "0.88"]

@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from heatpose.draw.overlay import AXES, INLIER, OUTLIER, OUTLINES, Overlay
+from heatpose.draw.overlay import AXES, INLIER, OUTLIER, OUTLINES, Overlay, how_sure
 from heatpose.geometry.camera import Camera
 from heatpose.geometry.transforms import make_transform, transform_points
 from heatpose.objects.catalogue import ObjectModel
@@ -30,6 +32,11 @@ def estimate(keypoints=((30.0, 100.0), (30.0, 20.0)), pose=POSE, box=(65.0, 35.0
         inliers=np.array([True, False]),
         box=box,
     )
+
+
+def test_a_pose_is_as_sure_as_its_probability_and_else_its_score():
+    assert how_sure(estimate()) == "0.88"
+    assert how_sure(replace(estimate(), probability=0.246)) == "25%"
 
 
 def places(picture, colour, tolerance=40):

@@ -129,7 +129,7 @@ def _table(pictures: Sequence["PagePicture"]) -> "Table":
     table.add_column("time\nms", justify="right", no_wrap=True)
     table.add_column("object", no_wrap=True)
     # In 80 columns: narrow headers, and ADD(-S) in diameters alone.
-    for header in ("x, y, z\nmm", "off\nmm", "turned\ndeg", "ADD(-S)\nof d", "score"):
+    for header in ("x, y, z\nmm", "off\nmm", "turned\ndeg", "ADD(-S)\nof d", "sure"):
         table.add_column(header, justify="right", no_wrap=True)
     for picture in pictures:
         rows = [(one.model.name, *_cells(one)) for one in picture.findings] or [("none",)]
@@ -141,6 +141,8 @@ def _table(pictures: Sequence["PagePicture"]) -> "Table":
 
 
 def _cells(one: "Finding") -> list[str]:
+    from heatpose.draw.overlay import how_sure
+
     if one.estimate is None:
         return [one.verdict]
     x, y, z = one.estimate.camera_from_object[:3, 3]
@@ -150,5 +152,5 @@ def _cells(one: "Finding") -> list[str]:
         f"{off.shift:.1f}" if off else one.verdict,
         f"{math.degrees(off.turn):.1f}" if off else "",
         f"{off.share:.3f}" if off else "",
-        f"{one.estimate.score:.2f}",
+        how_sure(one.estimate),
     ]

@@ -64,8 +64,7 @@ class Overlay:
             self._draw_one(canvas, one)
         for one in reversed(estimates):  # words over everything
             name = self._objects[one.object_id].name
-            sure = f"{one.score:.2f}" if one.probability is None else f"{one.probability:.0%}"
-            canvas.label(f"{name} {sure}", one.box, self._colours[one.object_id])
+            canvas.label(f"{name} {how_sure(one)}", one.box, self._colours[one.object_id])
         return canvas.image
 
     def _draw_one(self, canvas: "_Canvas", one: PoseEstimate) -> None:
@@ -75,6 +74,12 @@ class Overlay:
         canvas.outline(np.isfinite(depth), colour)
         canvas.keypoints(one.keypoints, one.inliers)
         canvas.axes(pose, self._objects[one.object_id].diameter / 2)
+
+
+def how_sure(estimate: PoseEstimate) -> str:
+    """Return the probability of a pose for people, or its score where nothing was calibrated."""
+    sure = estimate.probability
+    return f"{estimate.score:.2f}" if sure is None else f"{sure:.0%}"
 
 
 class _Canvas:

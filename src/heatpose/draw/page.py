@@ -10,6 +10,7 @@ from string import Template
 
 import cv2
 
+from heatpose.draw.overlay import how_sure
 from heatpose.evaluate.comparison import Finding
 from heatpose.files import write_whole
 from heatpose.geometry.arrays import Image
@@ -85,7 +86,7 @@ def _time(picture: PagePicture) -> str:
 def _table(findings: Sequence[Finding]) -> str:
     if not findings:
         return '<p class="empty">Nothing is there, and nothing was found.</p>'
-    heads = ("object", "", "score", "ADD(-S), d", "off, mm", "turned, °", "x, y, z, mm")
+    heads = ("object", "", "sure", "ADD(-S), d", "off, mm", "turned, °", "x, y, z, mm")
     head = "".join(f"<th>{text}</th>" for text in heads)
     rows = "\n".join(map(_row, findings))
     return (
@@ -95,14 +96,14 @@ def _table(findings: Sequence[Finding]) -> str:
 
 
 def _row(one: Finding) -> str:
-    score = shift = turn = share = place = ""
+    sure = shift = turn = share = place = ""
     if one.estimate is not None:
-        score = f"{one.estimate.score:.2f}"
+        sure = how_sure(one.estimate)
         place = ", ".join(f"{value:.0f}" for value in one.estimate.camera_from_object[:3, 3])
     if one.deviation is not None:
         share, shift = f"{one.deviation.share:.3f}", f"{one.deviation.shift:.1f}"
         turn = f"{math.degrees(one.deviation.turn):.1f}"
     verdict = one.verdict
     mark = f'<span class="mark {verdict.replace(" ", "-")}">{verdict}</span>'
-    cells = (escape(one.model.name), mark, score, share, shift, turn, place)
+    cells = (escape(one.model.name), mark, sure, share, shift, turn, place)
     return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
