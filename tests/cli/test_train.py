@@ -123,7 +123,6 @@ def test_samples_can_be_cut_from_scenes(tmp_path, small_bop, monkeypatch):
         (["--frozen", "--depth", "only"], "--depth only does not have"),
         (["--on-device", "--depth", "late"], "--on-device draws colours from CAD models: no"),
         (["--on-device", "--scenes", "some"], "--on-device draws colours from CAD models: no"),
-        (["--takes", "2"], "--takes are of pictures that --on-device draws, which is not given"),
         (["--upright", "2"], "upright is a share in [0, 1], got 2.0"),
     ],
 )

@@ -87,12 +87,10 @@ def test_batches_are_like_those_of_samples_one_by_one(objects):
         assert batch[name].shape == (5, *value.shape) and batch[name].dtype == value.dtype
 
 
-@pytest.mark.parametrize("takes", [1, 4])
-def test_crops_show_objects_where_their_cameras_say(objects, takes):
+def test_crops_show_objects_where_their_cameras_say(objects):
     # Plain pictures of one object: what differs between two backgrounds is its surroundings.
     config = SampleConfig(crop_size=64, cut_outs=0.0, degraded=False, views=VIEWS)
-    drawing = DrawingConfig(tables=0.0, points=30_000, takes=takes)
-    maker = maker_of(objects[1:], config, drawing=drawing)
+    maker = maker_of(objects[1:], config, drawing=DrawingConfig(tables=0.0, points=30_000))
     batch = maker(generator(1), 16)
     renderer = Renderer({7: objects[1].mesh})
     overlaps, colours = [], []
@@ -136,25 +134,6 @@ def test_outlines_lie_where_rays_see_them_to_a_tenth_of_a_pixel(
     assert np.abs(np.mean(errors, axis=0)).max() < 0.1  # px of the photograph
     assert np.abs(errors).max() < 0.5
     assert np.mean(areas) == pytest.approx(1, abs=0.015)
-
-
-def test_takes_of_a_picture_show_the_same_pose_each_in_its_own_way(objects):
-    batch = maker_of(objects, drawing=DrawingConfig(points=8_000, takes=3))(generator(2), 8)
-    poses, crops, matrices = (
-        batch[name] for name in ("camera_from_object", "crop", "camera_matrix")
-    )
-    assert len(crops) == 8  # the ninth is left out
-    alike = (poses[:, None] == poses).all(dim=(2, 3))
-    assert torch.equal(alike, torch.arange(8)[:, None] // 3 == torch.arange(8) // 3)
-    assert torch.equal(batch["object_index"][[0, 3]], batch["object_index"][[2, 5]])
-    for first, second in ((0, 1), (4, 5), (6, 7)):
-        assert not torch.equal(matrices[first], matrices[second])
-        assert not torch.equal(crops[first], crops[second])
-
-
-def test_no_takes_are_refused():
-    with pytest.raises(ValueError, match="takes must be at least 1, got 0"):
-        DrawingConfig(takes=0)
 
 
 def test_crops_are_laid_around_what_is_visible(objects, white_on_black):

@@ -92,12 +92,6 @@ def keypoints(
             "--on-device", help="Draw samples in batches where they are trained on: for GPUs."
         ),
     ] = False,
-    takes: Annotated[
-        int,
-        typer.Option(
-            min=1, help="Samples of each picture that --on-device draws, each degraded anew."
-        ),
-    ] = 1,
     epoch_samples: options.EpochSamples = 8192,
     workers: options.Workers = 2,
     devices: options.Devices = 1,
@@ -125,8 +119,6 @@ def keypoints(
         raise OptionError("--frozen keeps a pretrained stem, which --depth only does not have")
     if on_device and (scenes or depth != "none"):
         raise OptionError("--on-device draws colours from CAD models: no --scenes, no --depth")
-    if takes > 1 and not on_device:
-        raise OptionError("--takes are of pictures that --on-device draws, which is not given")
     fusion: Fusion = "depth" if depth == "only" else depth
     # A network of depth alone learns nothing from crops without any.
     measured = DepthConfig(missing=0.0) if depth == "only" else DepthConfig()
@@ -156,7 +148,7 @@ def keypoints(
                 views=ViewConfig(upright=upright, hidden=hidden),
                 depth=None if depth == "none" else measured,
             ),
-            drawing=DrawingConfig(takes=takes) if on_device else None,
+            drawing=DrawingConfig() if on_device else None,
             loss=LossConfig(pose=pose_weight, monte_carlo=monte_carlo_weight),
         )
         network_config = NetworkConfig(

@@ -4,9 +4,7 @@ The same kind of samples as `heatpose.data.samples` makes one by one: objects wi
 them on a background, seen at the resolution of a camera, degraded, and cut out as in use. But all
 of it happens in torch: a GPU draws as fast as it learns, so no processor has to keep up with it.
 
-Pictures of one batch are drawn in groups of about the same number of pixels. Several samples may be
-taken of each picture (`DrawingConfig.takes`), as by several cameras and detectors: drawing takes
-longer than what comes after it.
+Pictures of one batch are drawn in groups of about the same number of pixels.
 """
 
 from collections.abc import Sequence
@@ -34,7 +32,7 @@ from heatpose.objects.catalogue import ObjectModel
 from heatpose.render.raycast import Renderer
 from heatpose.render.splats import covered, draw, strew
 
-GROUP = 128  # samples that are made together
+GROUP = 128  # pictures that are drawn together
 SMOOTH_BELOW = 170  # px of a patch's side under which four points of view a pixel are affordable
 COARSE = 64  # px, side of the pictures that tell how much is hidden
 SPARE = 1.25  # layouts drawn for each that is used: those that hide too much are left out
@@ -48,11 +46,6 @@ class DrawingConfig:
 
     tables: float = 0.5  # share of pictures in which all stands on a table
     points: int = 131_072  # on each object
-    takes: int = 1  # samples of each picture: cut out, degraded and covered, each in its own way
-
-    def __post_init__(self) -> None:
-        if self.takes < 1:
-            raise ValueError(f"takes must be at least 1, got {self.takes}")
 
 
 class BatchMaker:
@@ -82,23 +75,22 @@ class BatchMaker:
         self.scenery = BatchScenery(backgrounds, device)
 
     def __call__(self, generator: Generator, b: int) -> dict[str, Tensor]:
-        """Draw b samples, those of few pixels first, those of one picture one after another.
+        """Draw b samples, those of few pixels first.
 
         Returns:
             crop (b, s, s, 3) uint8; object_index (b,) int64; camera_matrix (b, 3, 3) and
             camera_from_object (b, 4, 4), float32.
         """
-        n_pictures, group = -(-b // self.drawing.takes), max(GROUP // self.drawing.takes, 1)
-        layout = self._layout(generator, n_pictures)
+        layout = self._layout(generator, b)
         low, side = self._patches(layout)
         order = side.argsort()
         sides = side[order].tolist()
         parts = []
-        for start in range(0, n_pictures, group):
-            rows = order[start : start + group]
-            largest = -(-int(sides[min(start + group, n_pictures) - 1]) // SIDES) * SIDES
+        for start in range(0, b, GROUP):
+            rows = order[start : start + GROUP]
+            largest = -(-int(sides[min(start + GROUP, b) - 1]) // SIDES) * SIDES
             parts.append(self._samples(generator, layout_rows(layout, rows), low[rows], largest))
-        return {name: torch.cat([part[name] for part in parts])[:b] for name in parts[0]}
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     def _layout(self, generator: Generator, b: int) -> Layout:
         """Place objects so that enough is seen of those that are looked for."""
@@ -140,8 +132,8 @@ class BatchMaker:
     def _samples(
         self, generator: Generator, layout: Layout, low: Tensor, side: int
     ) -> dict[str, Tensor]:
-        """Draw samples from patches of one size, all takes of each."""
-        config, takes = self.config, self.drawing.takes
+        """Draw samples from patches of one size."""
+        config, b = self.config, len(low)
         scale = 2 if side < SMOOTH_BELOW else 1
         fine = window(self.camera_matrix, low, torch.full_like(low[:, 0], scale))
         splats = draw(
@@ -152,22 +144,20 @@ class BatchMaker:
         )
         picture = functional.avg_pool2d(picture, scale) if scale > 1 else picture
         visible = splats.instance[:, ::scale, ::scale] == 0
-        rows = torch.arange(len(low), device=low.device).repeat_interleave(takes)
-        picture, visible, low = picture[rows], visible[rows], low[rows]
         left_top, crop_side = _jittered_square(generator, visible, config)
         zoom = config.crop_size / crop_side  # (b,)
         shrunk = ((1 / zoom**2 - 1) / 12).clamp(0, MOST_BLUR)
         if config.degraded:
             picture = degrade(generator, picture, config.harsh, shrunk)
         crop = _cut(picture, left_top, crop_side, config.crop_size)
-        pieces = self.scenery.draw(generator, len(low), config.crop_size)
+        pieces = self.scenery.draw(generator, b, config.crop_size)
         crop, _ = cut_out(generator, crop, pieces, config.cut_outs)
         patch = window(self.camera_matrix, low, torch.ones_like(zoom))
         return {
             "crop": (crop * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous(),
-            "object_index": layout.object_index[rows, 0],
+            "object_index": layout.object_index[:, 0],
             "camera_matrix": window(patch, left_top, zoom),
-            "camera_from_object": layout.camera_from_object[rows, 0],
+            "camera_from_object": layout.camera_from_object[:, 0],
         }
 
 
