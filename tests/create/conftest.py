@@ -76,9 +76,10 @@ class StandIns:
         (run / "contact_sheets").mkdir(parents=True)
         write_image(run / "contact_sheets" / "epoch_0001.png", np.zeros((8, 8, 3), np.uint8))
 
-    def export_run(self, run, out, *, detector):
+    def export_run(self, run, out, *, detector, image_sizes):
         self.call("export")
         assert (run.name, detector.name) == ("keypoints", "detector")
+        assert image_sizes == [512, 800]
         out.write_bytes(b"trained")
         return type("Report", (), {"exact": "0.01 px"})
 

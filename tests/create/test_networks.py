@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from heatpose.create.meshes import look_at, read_written, write_models
-from heatpose.create.networks import train_finder, train_pose_network
+from heatpose.create.networks import finder_sizes, train_finder, train_pose_network
 from heatpose.create.plan import CreateConfig
 from heatpose.export.bundled_detector import image_size_of
+from heatpose.geometry.camera import Camera
 from heatpose.model.detector_weights import load_detector
 from heatpose.train.start import open_trained
 
@@ -33,6 +34,21 @@ def test_networks_are_trained_without_scenes_where_samples_are_drawn_on_the_devi
     assert json.loads((tmp_path / "run" / "log.jsonl").read_text())["samples"] == 8
     if train is not train_pose_network:  # frames are drawn whole, and looked at in that size
         assert image_size_of(trained) == 96
+
+
+@pytest.mark.parametrize(
+    ("config", "sizes"),
+    [
+        (CreateConfig(camera=Camera(600, 600, 319.5, 239.5, 640, 480)), [512, 800]),
+        (CreateConfig(camera=Camera(600, 600, 239.5, 319.5, 480, 640), image_size=96), [512, 800]),
+        (CreateConfig(camera=Camera(2000, 2000, 959.5, 539.5, 1920, 1080)), [512, 800]),
+        (CreateConfig(camera=Camera(150, 150, 79.5, 59.5, 160, 120)), [128, 192]),
+        (CreateConfig(on_device=True, image_size=320), [256, 384]),
+    ],
+    ids=["vga", "upright", "hd", "small", "on device"],
+)
+def test_a_detector_looks_at_frames_a_little_smaller_and_larger_than_in_training(config, sizes):
+    assert finder_sizes(config) == sizes
 
 
 @pytest.mark.slow

@@ -33,7 +33,7 @@ def test_from_meshes_to_a_bundle_that_finds_and_a_report(meshes, tmp_path, monke
     assert [one.name for one in bundle.objects] == ["brick", "cube"]
     assert bundle.crop.size == 64
     assert bundle.detector.settings.object_ids == [1, 2]
-    assert bundle.detector.settings.image_sizes == [160]  # of a frame; training saw windows
+    assert bundle.detector.settings.image_sizes == [128, 192]  # about a frame; training saw windows
     assert bundle.calibrations == ()  # of the few poses none can be right
     page = made.report.read_text()
     assert "cannot calibrate" in page

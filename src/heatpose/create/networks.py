@@ -25,6 +25,7 @@ LARGEST_FRAME = 640  # px, that the detector looks at
 ZOOM = (0.6, 1.7)  # of objects in training against those in the frames; centred at about 1
 HIDDEN = 0.5  # of the keypoint samples, where several objects can stand in each other's way
 HARSH = 0.5  # of the samples of both networks
+LOOKS_AT = (0.8, 1.25)  # of the frames' size: what a detector misses at one, it finds at another
 EPOCHS = 12  # of a run, about: after each there is something to go on from
 
 
@@ -81,8 +82,7 @@ def train_finder(
     """
     # Windows of frames, in which objects are about as large as in the frames themselves; what is
     # drawn where it is learned from are whole frames.
-    frame = min(max(config.camera.width, config.camera.height), LARGEST_FRAME)
-    zoom = 1.0 if config.on_device else frame / config.image_side
+    zoom = _frame_side(config) / config.image_side
     training = DetectorConfig(
         samples=samples,
         samples_per_epoch=_per_epoch(samples, config.detector_batch, epochs),
@@ -115,6 +115,18 @@ def train_finder(
     network = make_detector(shape, config.seed, trunk=trunk)
     names = {model.object_id: model.name for model in models}
     train_detector(run, source, network, training, names=names, resume=_is_begun(run))
+
+
+def finder_sizes(config: CreateConfig) -> list[int]:
+    """Return the longer sides, px, of the images that a detector looks at in use."""
+    return [32 * max(round(_frame_side(config) * ratio / 32), 1) for ratio in LOOKS_AT]
+
+
+def _frame_side(config: CreateConfig) -> int:
+    """Return the longer side, px, of whole images in which objects are as large as in training."""
+    if config.on_device:
+        return config.image_side
+    return min(max(config.camera.width, config.camera.height), LARGEST_FRAME)
 
 
 def _per_epoch(samples: int, batch: int, epochs: int) -> int:

@@ -11,7 +11,7 @@ from heatpose.create.calibration import calibrate_bundle
 from heatpose.create.evaluation import evaluate_bundle
 from heatpose.create.measure import measure_speeds
 from heatpose.create.meshes import Part, as_record, look_at, read_written, write_models
-from heatpose.create.networks import train_finder, train_pose_network
+from heatpose.create.networks import finder_sizes, train_finder, train_pose_network
 from heatpose.create.plan import STEPS, CreateConfig, Plan, describe, duration, make_plan
 from heatpose.create.report import summary, write_report
 from heatpose.create.scenes import draw_scenes, open_scenes
@@ -210,7 +210,12 @@ class _Creation:
         """Put both networks into a bundle."""
         trained = self._trained
         trained.parent.mkdir(exist_ok=True)
-        report = export_run(self.place / "keypoints", trained, detector=self.place / "detector")
+        report = export_run(
+            self.place / "keypoints",
+            trained,
+            detector=self.place / "detector",
+            image_sizes=finder_sizes(self.config),
+        )
         size = trained.stat().st_size / 1e6
         return {"made": f"{size:.0f} MB, keypoints as trained to {report.exact}"}
 
