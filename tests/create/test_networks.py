@@ -67,3 +67,19 @@ def test_networks_start_from_those_of_other_objects(meshes, tmp_path):
     assert finder.config.backbone == "resnet18"
     for name, tensor in finder.backbone.trunk.state_dict().items():
         assert torch.equal(tensor, after.trunk.state_dict()[name]), name
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # of the library that trains
+def test_a_detector_starts_from_one_of_other_objects(meshes, tmp_path, caplog):
+    write_models(look_at(meshes, None), tmp_path / "models")
+    models = read_written(tmp_path / "models")
+    nowhere = tmp_path / "not asked for"
+    train_finder(tmp_path / "other", models[:1], [], 8, TINY, 1, keypoints=nowhere)
+    first = tmp_path / "other" / "network.safetensors"
+    config = replace(TINY, init=nowhere, detector_init=first)
+    with caplog.at_level("INFO"):
+        train_finder(tmp_path / "finder", models, [], 8, config, 1, keypoints=nowhere)
+    assert f"weights from {first}, 12 of 594 tensors from scratch" in caplog.text
+    finder, _ = load_detector(tmp_path / "finder" / "network.safetensors")
+    assert (finder.config.backbone, finder.config.n_classes) == ("yolov10", 2)

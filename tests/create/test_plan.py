@@ -83,6 +83,15 @@ def test_a_plan_names_every_step_with_its_time():
     assert lines[-1] == "in all 45 min"
 
 
+def test_a_detector_looks_through_a_trunk_that_learned_for_long_unless_it_has_itself():
+    fresh, other = CreateConfig(), CreateConfig(init=Path("other"))
+    trained = CreateConfig(init=Path("other"), detector_init=Path("finder"))
+    assert [one.on_trunk for one in (fresh, other, trained)] == [False, True, False]
+    plan = make_plan(other, SPEEDS, 2)
+    assert "on the trunk" in " ".join(describe(plan, other))
+    assert "on the trunk" not in " ".join(describe(plan, trained))
+
+
 def test_a_plan_comes_back_from_json():
     plan = make_plan(CreateConfig(), SPEEDS, 2)
     assert plan_from_record(json.loads(json.dumps(asdict(plan)))) == plan

@@ -4,7 +4,7 @@ import pytest
 
 from heatpose.create.plan import STEPS, CreateConfig
 from heatpose.create.run import create
-from heatpose.errors import BundleError, DataError, OptionError
+from heatpose.errors import BundleError, CheckpointError, DataError, OptionError
 
 CALLS = ["measure", "raycast", "pathtrace", "unseen", "keypoints", "detector"]
 CALLS += ["export", "calibration", "evaluation"]
@@ -140,6 +140,11 @@ def test_nonsense_is_refused_before_anything_is_done(stand_ins, meshes, out, con
             BundleError,
             r"other\.heatpose",
             (meshes, out, CreateConfig(init=tmp_path / "other.heatpose")),
+        ),
+        (
+            CheckpointError,
+            r"finder\.safetensors",
+            (meshes, out, CreateConfig(detector_init=tmp_path / "finder.safetensors")),
         ),
     ]
     for kind, complaint, arguments in cases:

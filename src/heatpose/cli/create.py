@@ -33,6 +33,13 @@ def create(
             "in little time this makes a network of use."
         ),
     ] = None,
+    detector_init: Annotated[
+        Path | None,
+        typer.Option(
+            help="network.safetensors of a detector of other objects to start from, such as "
+            "weights/yolov10n_lm.safetensors."
+        ),
+    ] = None,
     size: Annotated[
         Literal["n", "s", "m", "b", "l", "x"], typer.Option(help="Of the detector, YOLOv10.")
     ] = "n",
@@ -83,6 +90,7 @@ def create(
         environments=environments,
         backbone=backbone,
         init=init,
+        detector_init=detector_init,
         pathtrace=pathtrace,
         on_device=on_device,
         **(GPU_BATCHES if on_device else {}),

@@ -77,8 +77,9 @@ def train_finder(
 ) -> None:
     """Train the detector, or go on with it.
 
-    Where the keypoint network, whose run is `keypoints`, started from another one, its trunk
-    is worth looking through; a trunk that began afresh a few minutes ago is not.
+    It starts from another one (`detector_init`). Else, where the keypoint network, whose run is
+    `keypoints`, started from another one, its trunk is worth looking through; a trunk that began
+    afresh a few minutes ago is not.
     """
     # Windows of frames, in which objects are about as large as in the frames themselves; what is
     # drawn where it is learned from are whole frames.
@@ -110,9 +111,9 @@ def train_finder(
             Backgrounds(config.backgrounds),
         )
     shape, trunk = YoloConfig(len(models), config.size), None
-    if config.init is not None:
+    if config.on_trunk:
         shape, trunk = replace(shape, backbone="resnet18"), keypoints
-    network = make_detector(shape, config.seed, trunk=trunk)
+    network = make_detector(shape, config.seed, config.detector_init, trunk)
     names = {model.object_id: model.name for model in models}
     train_detector(run, source, network, training, names=names, resume=_is_begun(run))
 

@@ -43,6 +43,7 @@ class CreateConfig:
     environments: Path | None = None  # folder of light from all around
     backbone: Path | None = None  # pretrained trunk of the keypoint network
     init: Path | None = None  # keypoint network of other objects to start from: run or bundle
+    detector_init: Path | None = None  # detector of other objects to start from
     pathtrace: bool = True  # part of the scenes, where that is possible
     on_device: bool = False  # samples are drawn where networks are trained, not from scenes
     seed: int = 0
@@ -70,6 +71,14 @@ class CreateConfig:
                 raise OptionError(f"{name} must be a multiple of 32, got {side}")
         if self.seed < 0:
             raise OptionError(f"seed must not be negative, got {self.seed}")
+
+    @property
+    def on_trunk(self) -> bool:
+        """Whether the detector looks through the trunk of the keypoint network.
+
+        That pays where the trunk has learned for long and the detector would begin afresh.
+        """
+        return self.init is not None and self.detector_init is None
 
     @property
     def crop_side(self) -> int:
@@ -164,7 +173,7 @@ def describe(plan: Plan, config: CreateConfig) -> list[str]:
         "unseen": f"{config.views * plan.unseen_scenes} images",
         "keypoints": f"{plan.keypoint_samples} samples of {config.crop_side} px",
         "detector": f"{plan.detector_samples} samples of {config.image_side} px, "
-        f"YOLOv10{config.size}{' on the trunk of the keypoint network' if config.init else ''}",
+        f"YOLOv10{config.size}{' on the trunk of the keypoint network' if config.on_trunk else ''}",
     }
     lines = []
     for number, (name, title) in enumerate(STEPS.items(), start=1):

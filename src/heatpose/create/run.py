@@ -19,7 +19,9 @@ from heatpose.create.work import WorkFolder, describe_request
 from heatpose.data.bop import BopDataset
 from heatpose.errors import DataError, OptionError
 from heatpose.export.bundle import export_run
+from heatpose.model.yolov10 import YoloConfig
 from heatpose.synth.recipe import EngineName
+from heatpose.train.detector_start import first_weights
 from heatpose.train.start import open_trained
 
 LOG = logging.getLogger(__name__)
@@ -104,6 +106,8 @@ def _check_inputs(config: CreateConfig) -> None:
         raise DataError(f"there is no file {config.backbone} (backbone)")
     if config.init is not None:
         open_trained(config.init)
+    if config.detector_init is not None:
+        first_weights(config.detector_init, YoloConfig(1, config.size))
 
 
 def _measured_plan(parts: Sequence[Part], config: CreateConfig) -> Plan:

@@ -123,7 +123,7 @@ def make_detector(
     torch.manual_seed(seed)
     network = YoloV10(config)
     if init is not None:
-        tensors = _tensors_of(init, config)
+        tensors = first_weights(init, config)
         own = network.state_dict()
         fitting = {n: t for n, t in tensors.items() if n in own and own[n].shape == t.shape}
         network.load_state_dict({**own, **fitting})
@@ -149,8 +149,12 @@ def _take_trunk(backbone: TrunkBackbone, path: Path) -> None:
     LOG.info("the first %d stages of the trunk from %s, kept as they are", N_STAGES, path)
 
 
-def _tensors_of(init: Path, config: YoloConfig) -> dict[str, Tensor]:
-    """Return the weights of another detector; shapes may differ where classes are told apart."""
+def first_weights(init: Path, config: YoloConfig) -> dict[str, Tensor]:
+    """Return the weights of another detector; shapes may differ where classes are told apart.
+
+    Raises:
+        CheckpointError: the file cannot be used, or holds a detector of another size or backbone.
+    """
     if "heatpose" in read_safetensors(init)[1]:
         other = load_detector(init)[0]
     else:
