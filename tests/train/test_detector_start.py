@@ -88,6 +88,10 @@ def test_other_sizes_and_other_files_are_refused(tmp_path):
         make_detector(YoloConfig(2, "n"), 0, tmp_path / "foreign.safetensors")
     with pytest.raises(CheckpointError, match="cannot be read"):
         make_detector(YoloConfig(2, "n"), 0, tmp_path / "nowhere.safetensors")
+    with pytest.raises(
+        CheckpointError, match=r"lmo\.heatpose is a bundle, whose detector cannot be"
+    ):
+        make_detector(YoloConfig(2, "n"), 0, tmp_path / "lmo.heatpose")
 
 
 KEYPOINTS = NetworkConfig(n_objects=2, n_keypoints=8, decoder_channels=16, crop_size=64)

@@ -1,4 +1,4 @@
-"""Transforms, rotations, cameras and boxes: numpy only.
+"""Transforms, rotations, directions, cameras and boxes: numpy only.
 
 Lengths are millimetres, angles radians. A transform is named for what it does, target first:
 ``camera_from_object``. The camera frame has x right, y down, z forward. Pixel centres lie at

@@ -155,6 +155,11 @@ def first_weights(init: Path, config: YoloConfig) -> dict[str, Tensor]:
     Raises:
         CheckpointError: the file cannot be used, or holds a detector of another size or backbone.
     """
+    if init.suffix == ".heatpose":
+        raise CheckpointError(
+            f"{init} is a bundle, whose detector cannot be trained on: give network.safetensors of "
+            "its run"
+        )
     if "heatpose" in read_safetensors(init)[1]:
         other = load_detector(init)[0]
     else:
