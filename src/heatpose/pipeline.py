@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from heatpose.runtime.predictor import Backend, KeypointPredictor, Precision, op
 from heatpose.solve.depth_poses import correct_with_depth
 from heatpose.solve.depth_search import DepthSearch
 from heatpose.solve.estimates import make_estimate
+from heatpose.solve.markings import Markings
 from heatpose.solve.outline import CroppedObject, OutlineFit, refine_with_outlines
 from heatpose.solve.passes import (
     at_poses,
@@ -43,7 +45,7 @@ from heatpose.types import Detection, Observation, PoseEstimate
 
 LOG = logging.getLogger(__name__)
 Detector = Callable[[Observation], Sequence[Detection]]
-STAGES = ("detect", "crop", "network", "decode", "solve", "outline", "depth")
+STAGES = ("detect", "crop", "network", "decode", "solve", "outline", "depth", "markings")
 
 # Largest reprojection error of an inlier over the side of the crop: 2.5 heatmap pixels of 64.
 MAX_ERROR = 10 / 256
@@ -80,6 +82,7 @@ class PoseEstimator:
         outline: bool = True,
         depth: bool = True,
         geometry: bool = True,
+        markings: bool = True,
         calibration: Calibration | None = None,
         threads: int | None = None,
     ) -> None:
@@ -100,6 +103,7 @@ class PoseEstimator:
             outline: let outlines in the picture correct the poses.
             depth: look at depth, where observations have it; else it is as if they had none.
             geometry: let depth correct the poses that the network gives.
+            markings: let colours say which way round an object is whose shape leaves that open.
             calibration: turns what speaks for a pose into a probability, if that was learned.
             threads: that share the objects of an image; None for as many as there are cores.
         """
@@ -112,6 +116,7 @@ class PoseEstimator:
         self.detector = detector
         self.renderer = Renderer({one.object_id: one.mesh for one in objects})
         self.search: DepthSearch | None = DepthSearch(self.objects, self.renderer)
+        self.markings = Markings(self.objects, self.renderer) if markings else None
         if not 1 <= looks <= MOST_LOOKS:
             raise ValueError(f"looks must be 1 to {MOST_LOOKS}, got {looks}")
         if passes < 1:
@@ -150,6 +155,7 @@ class PoseEstimator:
         outline: bool = True,
         depth: bool = True,
         geometry: bool = True,
+        markings: bool = True,
     ) -> "PoseEstimator":
         """Build from what `read_bundle` gives.
 
@@ -165,6 +171,7 @@ class PoseEstimator:
             outline: let outlines in the picture correct the poses.
             depth: look at depth, where observations have it; else it is as if they had none.
             geometry: let depth correct the poses that the network gives.
+            markings: let colours say which way round an object is whose shape leaves that open.
         """
         if detector is None and bundle.detector is not None:
             detector = open_bundled(
@@ -183,6 +190,7 @@ class PoseEstimator:
             outline=outline,
             depth=depth,
             geometry=geometry,
+            markings=markings,
             calibration=nearest_calibration(bundle.calibrations, looks, passes, outline),
             threads=threads,
         )
@@ -222,6 +230,9 @@ class PoseEstimator:
         if self.geometry and observation.depth is not None:
             with self.timed("depth"):
                 estimates = self.fit_depth(estimates, observation)
+        if self.markings is not None:
+            with self.timed("markings"):
+                estimates = self.turn_as_marked(estimates, observation)
         estimates.sort(key=lambda e: e.score, reverse=True)
         return with_visibility(estimates, self.objects, self.renderer)
 
@@ -386,9 +397,9 @@ class PoseEstimator:
         return fits
 
     def fit_depth(
-        self, estimates: Sequence[PoseEstimate], observation: Observation
+        self, estimates: Sequence[PoseEstimate], observation: Observation, search: bool = True
     ) -> list[PoseEstimate]:
-        """Correct poses by measured depth; those that depth cannot help stay.
+        """Correct poses by measured depth, and look for others where it contradicts them.
 
         Score, evidence and probability stay those of the picture, by which they were learned.
         """
@@ -401,8 +412,28 @@ class PoseEstimator:
             observation.camera,
             self.renderer,
             self.threads,
-            self.search,
+            self.search if search else None,
         )
+
+    def turn_as_marked(
+        self, estimates: Sequence[PoseEstimate], observation: Observation
+    ) -> list[PoseEstimate]:
+        """Turn objects the way round that their markings say, where their shape leaves it open.
+
+        Shapes are seldom quite as symmetric as that, so depth corrects those that were turned.
+        """
+        markings = self.markings
+        if markings is None:
+            return list(estimates)
+        seen = observation.image, observation.camera, observation.depth
+        with ThreadPoolExecutor(self.threads) as pool:
+            found = list(pool.map(lambda one: markings(one, *seen), estimates))
+        turned = [one for one in found if one is not None]
+        if self.geometry and observation.depth is not None:
+            turned = self.fit_depth(turned, observation, search=False)
+        fitted = iter(turned)
+        pairs = zip(estimates, found, strict=True)
+        return [one if other is None else next(fitted) for one, other in pairs]
 
     def _indices(self, detections: Sequence[Detection]) -> NDArray[np.int64]:
         return np.array([self._index[found.object_id] for found in detections], np.int64)

@@ -129,6 +129,10 @@ def estimate(
         bool,
         typer.Option("--no-geometry", help="Show depth to a network that looks at it, no more."),
     ] = False,
+    no_markings: Annotated[
+        bool,
+        typer.Option("--no-markings", help="Do not turn objects as what is printed on them says."),
+    ] = False,
     runtime: RuntimeOption = Runtime.openvino,
     threads: options.Threads = None,
 ) -> None:
@@ -194,6 +198,7 @@ def estimate(
         outline=outline,
         depth=not no_depth,
         geometry=not no_geometry,
+        markings=not no_markings,
     )
 
     _write(

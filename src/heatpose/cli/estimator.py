@@ -61,6 +61,7 @@ def open_estimator(
     outline: bool = True,
     depth: bool = True,
     geometry: bool = True,
+    markings: bool = True,
 ) -> "PoseEstimator":
     """Open the pipeline of a bundle, with a detector where boxes are not given.
 
@@ -96,6 +97,7 @@ def open_estimator(
         outline=outline,
         depth=depth,
         geometry=geometry,
+        markings=markings,
     )
 
 

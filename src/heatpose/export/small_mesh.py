@@ -6,17 +6,18 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from heatpose.geometry.arrays import Array
-from heatpose.objects.mesh import Mesh
+from heatpose.objects.mesh import Mesh, sample_colours
 from heatpose.objects.surface import smooth_normals
 
 MAX_FACES = 3000
+SAMPLES = 40  # points of the original for each vertex; the nearer half of so many give its colour
 
 
 def small_mesh(mesh: Mesh, max_faces: int = MAX_FACES) -> Mesh:
     """Return a mesh of the same shape with about ``max_faces`` faces at most.
 
-    Colour comes along as vertex colours, each from the nearest vertex of the original; of a
-    texture that keeps little more than its large areas.
+    Colour comes along as vertex colours, each the mean of what is around it in the original; of a
+    texture that keeps what is not too fine.
     """
     vertices, faces = _merged(mesh)
     if len(faces) > max_faces:
@@ -24,25 +25,22 @@ def small_mesh(mesh: Mesh, max_faces: int = MAX_FACES) -> Mesh:
             vertices.astype(np.float32), faces, target_count=max_faces
         )
         vertices, faces = points.astype(float), triangles.astype(np.int32)
-    nearest = cKDTree(mesh.vertices).query(vertices)[1]
-    colours = vertex_colours(mesh)
     return Mesh(
         vertices=vertices,
         faces=faces,
         normals=smooth_normals(vertices, faces),
-        colours=None if colours is None else colours[nearest],
+        colours=_mean_colours(mesh, vertices),
     )
 
 
-def vertex_colours(mesh: Mesh) -> NDArray[np.uint8] | None:
-    """Return the colour of each vertex, (n, 3), RGB, looked up where there is a texture."""
-    if mesh.texture is None or mesh.uv is None:
-        return mesh.colours
-    height, width = mesh.texture.shape[:2]
-    x = np.floor(mesh.uv[:, 0] * width).astype(int) % width
-    y = np.floor((1 - mesh.uv[:, 1]) * height).astype(int) % height
-    colours: NDArray[np.uint8] = mesh.texture[y, x]
-    return colours
+def _mean_colours(mesh: Mesh, places: Array) -> NDArray[np.uint8] | None:
+    """Return the mean colour of a mesh around each place (n, 3), mm: (n, 3), RGB."""
+    points, colours = sample_colours(mesh, SAMPLES * len(places), np.random.default_rng(0))
+    if colours is None:
+        return None
+    nearest = cKDTree(points).query(places, k=SAMPLES // 2)[1]
+    means: NDArray[np.uint8] = colours[nearest].mean(axis=1).round().astype(np.uint8)
+    return means
 
 
 def _merged(mesh: Mesh) -> tuple[Array, NDArray[np.int32]]:

@@ -250,3 +250,21 @@ def sample_places(mesh: Mesh, n: int, rng: np.random.Generator) -> tuple[NDArray
     # The square root makes the density even over the triangle.
     root, second = np.sqrt(rng.random(n)), rng.random(n)
     return faces, np.stack([1 - root, root * (1 - second), root * second], axis=1)
+
+
+def sample_colours(mesh: Mesh, n: int, rng: np.random.Generator) -> tuple[Array, Array | None]:
+    """Draw points (n, 3), mm, evenly over a surface, and their colours (n, 3), RGB up to 255.
+
+    The colours are None where it has none.
+    """
+    chosen, weights = sample_places(mesh, n, rng)
+    faces = mesh.faces[chosen]
+    points = np.einsum("nc,ncd->nd", weights, mesh.vertices[faces])
+    if mesh.texture is not None and mesh.uv is not None:
+        height, width = mesh.texture.shape[:2]
+        u, v = np.einsum("nc,ncd->dn", weights, mesh.uv[faces])
+        columns, rows = np.floor(u * width).astype(int), np.floor((1 - v) * height).astype(int)
+        return points, mesh.texture[rows % height, columns % width].astype(float)
+    if mesh.colours is None:
+        return points, None
+    return points, np.einsum("nc,ncd->nd", weights, mesh.colours[faces].astype(float))

@@ -21,7 +21,7 @@ from heatpose.geometry.arrays import Array
 from heatpose.geometry.directions import even_directions
 from heatpose.geometry.rotations import matrix_from_vector, nearest_rotation
 from heatpose.geometry.transforms import make_transform, rotation_angle, transform_points
-from heatpose.objects.mesh import Mesh, diameter, sample_places
+from heatpose.objects.mesh import Mesh, diameter, sample_colours
 
 TOLERANCE = 0.03  # of the diameter, that a point may lie off the surface
 OUTLIERS = 0.02  # share of points that may lie farther off: scanning noise, small marks
@@ -110,7 +110,7 @@ class _Surface:
 
     def __init__(self, mesh: Mesh, with_colour: bool) -> None:
         rng = np.random.default_rng(0)
-        points, colours = _sample(mesh, N_SURFACE, rng)
+        points, colours = sample_colours(mesh, N_SURFACE, rng)
         self.tree, self.surface = KDTree(points), points
         self.colours = colours if with_colour else None
         self.points = points[:N_POINTS]
@@ -179,21 +179,6 @@ class _Surface:
             rotation = nearest_rotation((nearest - target).T @ (self.points - middle))
             turn = make_transform(rotation, target - rotation @ middle)
         return turn if self.holds(turn) else None
-
-
-def _sample(mesh: Mesh, count: int, rng: np.random.Generator) -> tuple[Array, Array | None]:
-    """Draw points (n, 3), mm, evenly over a surface, and their colours (n, 3), if it has any."""
-    chosen, weights = sample_places(mesh, count, rng)
-    faces = mesh.faces[chosen]
-    points = np.einsum("nc,ncd->nd", weights, mesh.vertices[faces])
-    if mesh.texture is not None and mesh.uv is not None:
-        height, width = mesh.texture.shape[:2]
-        u, v = np.einsum("nc,ncd->dn", weights, mesh.uv[faces])
-        columns, rows = (u * width).astype(int) % width, ((1 - v) * height).astype(int) % height
-        return points, mesh.texture[rows, columns].astype(float)
-    if mesh.colours is None:
-        return points, None
-    return points, np.einsum("nc,ncd->nd", weights, mesh.colours[faces].astype(float))
 
 
 def _axis_of(rotation: Array) -> Array:

@@ -1,0 +1,194 @@
+"""Tell which way round an object is by its markings, where its shape leaves that open.
+
+Cans, bottles and boxes have shapes that several turns leave as they are: outlines and depth fit one
+as well as another, keypoints hardly tell them apart, and what is left is what is printed on them.
+So the turns that the shape of an object allows are looked up (`heatpose.objects.symmetry_search`),
+and the colours that it would show after each are held against the picture.
+
+None of these turns changes which pixels the object is seen at, so it is drawn once, and only the
+colours of the points that are seen change. Of these and of the picture's, what is the same all
+around a pixel is taken away, which light and shade are, and what is left of both is correlated.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
+
+from heatpose.data.crops import crop_around
+from heatpose.geometry.arrays import Array, Depth, Image, Mask
+from heatpose.geometry.camera import Camera
+from heatpose.geometry.transforms import invert, rotation_angle, transform_points
+from heatpose.objects.catalogue import ObjectModel
+from heatpose.objects.mesh import Mesh, sample_colours
+from heatpose.objects.symmetry import symmetries_from_info
+from heatpose.objects.symmetry_search import find_symmetries
+from heatpose.render.raycast import Renderer
+from heatpose.solve.depth_verdict import agreeing_keypoints
+from heatpose.types import PoseEstimate
+
+Floats = NDArray[np.float32]
+
+SIDE = 64  # px of the picture of an object
+STEP = np.radians(5)  # between turns about an axis that an object is round about
+SAME = np.radians(1)  # turns closer than this are one
+N_POINTS, CELLS, BLENDED = 12_000, 64, 4  # of a surface; of a volume; points that make a cell's
+# Lightness, and red against green and both against blue, which lights change less.
+OPPONENT = np.array([[1, 1, 1], [6, -6, 0], [3, 3, -6]], np.float32) / 3
+AROUND = 17  # side of the square, px, whose mean is taken away from the pixel in its middle
+FEWEST_PIXELS = 30  # that must be seen of an object
+IN_FRONT = 0.05  # diameters: what was measured nearer than the object by more hides it
+MARGIN = 0.05  # of correlation, by which another turn must be better
+
+
+class Markings:
+    """Turns objects as their markings say; what it takes is worked out when first needed."""
+
+    def __init__(self, objects: Mapping[int, ObjectModel], renderer: Renderer) -> None:
+        """Take the objects by id, and what renders them."""
+        self.objects = objects
+        self.renderer = renderer
+        self._turns: dict[int, Array] = {}
+        self._colours: dict[int, ColourVolume] = {}
+
+    def __call__(
+        self, estimate: PoseEstimate, image: Image, camera: Camera, depth: Depth | None
+    ) -> PoseEstimate | None:
+        """Return an object turned the other way round if its markings clearly say so.
+
+        Args:
+            estimate: the pose of an object, but maybe for the turns that its shape allows.
+            image: the picture, (h, w, 3).
+            camera: that took it, without distortion.
+            depth: (h, w), mm along z, NaN where nothing was measured; tells what hides it.
+        """
+        scores = self.scores(estimate, image, camera, depth)
+        if scores is None or scores.max() < scores[0] + MARGIN:
+            return None
+        pose = estimate.camera_from_object @ self.turns(estimate.object_id)[scores.argmax()]
+        model = self.objects[estimate.object_id]
+        inliers = agreeing_keypoints(pose, estimate, model, camera)
+        return replace(estimate, camera_from_object=pose, inliers=inliers)
+
+    def turns(self, object_id: int) -> Array:
+        """Return the turns (m, 4, 4) that shape allows and colours do not, the identity first."""
+        if object_id not in self._turns:
+            self._turns[object_id] = turns_of_shape(self.objects[object_id])
+        return self._turns[object_id]
+
+    def scores(
+        self, estimate: PoseEstimate, image: Image, camera: Camera, depth: Depth | None
+    ) -> Array | None:
+        """Return how well colours after each turn fit a picture, (m,), correlations in [-1, 1].
+
+        None where there is no such turn, or too little of the object is seen.
+        """
+        object_id, pose = estimate.object_id, estimate.camera_from_object
+        turns = self.turns(object_id)
+        if len(turns) == 1:
+            return None
+        rows, cols = self.renderer.region(object_id, pose, camera)
+        if rows.start >= rows.stop or cols.start >= cols.stop:
+            return None
+        box = (float(cols.start), float(rows.start), float(cols.stop), float(rows.stop))
+        picture, part = crop_around(image, camera, box, SIDE, margin=1.1)
+        drawn = self.renderer.render([object_id], [pose], part)
+        seen = _inside(drawn.full_masks[0])
+        if depth is not None:
+            near = IN_FRONT * self.objects[object_id].diameter
+            seen[seen] = ~_hidden(drawn.depth, seen, part, depth, camera, near)
+        if np.count_nonzero(seen) < FEWEST_PIXELS:
+            return None
+        points = drawn.object_coordinates[seen].astype(float)
+        there = _details(np.asarray(picture[seen] / 255, np.float32), seen)
+        volume = self._volume(object_id)
+        # After a turn, another point of the object is where this one was.
+        turned = [transform_points(invert(one), points) for one in turns]
+        shown = [_details(volume(one), seen) for one in turned]
+        return np.array([_correlation(there, one) for one in shown])
+
+    def _volume(self, object_id: int) -> "ColourVolume":
+        if object_id not in self._colours:
+            self._colours[object_id] = colour_volume(self.objects[object_id].mesh)
+        return self._colours[object_id]
+
+
+def turns_of_shape(model: ObjectModel) -> Array:
+    """Return the turns (m, 4, 4) after which only colours tell an object, the identity first."""
+    if model.mesh.colours is None and model.mesh.texture is None:
+        return np.eye(4)[None]
+    info = find_symmetries(model.mesh, with_colour=False).as_info()
+    own = model.symmetries[1:, :3, :3]
+    angles = rotation_angle(own) if len(own) else np.array([np.pi])
+    # Stored turns about a round axis stand for those between them as well.
+    same = max(SAME, angles.min() / 2 + SAME if angles.min() < 4 * STEP else 0)
+    kept = [np.eye(4)]
+    for turn in symmetries_from_info(info, max_step=STEP / 2):
+        between = np.array(kept)[:, None, :3, :3].swapaxes(-1, -2) @ turn[:3, :3]
+        if rotation_angle(model.symmetries[:, :3, :3].swapaxes(-1, -2) @ between).min() > same:
+            kept.append(turn)
+    return np.array(kept)
+
+
+@dataclass(frozen=True, eq=False)
+class ColourVolume:
+    """The colour of the nearest part of a surface, all around it."""
+
+    low: Array  # (3,), mm, object frame
+    cell: float  # mm
+    colours: Floats  # (a, b, c, 3), RGB in [0, 1]
+
+    def __call__(self, points: Array) -> Floats:
+        """Return the colours (n, 3) at points (n, 3), mm, object frame."""
+        cells = np.floor((points - self.low) / self.cell).astype(int)
+        x, y, z = np.clip(cells, 0, np.array(self.colours.shape[:3]) - 1).T
+        colours: Floats = self.colours[x, y, z]
+        return colours
+
+
+def colour_volume(mesh: Mesh) -> ColourVolume:
+    """Work out the colours of a coloured surface and around it."""
+    points, colours = sample_colours(mesh, N_POINTS, np.random.default_rng(0))
+    if colours is None:
+        raise ValueError("the mesh has no colours")
+    low, high = points.min(axis=0), points.max(axis=0)
+    cell = float((high - low).max()) / CELLS
+    shape = np.floor((high - low) / cell).astype(int) + 1
+    centres = low + cell * (np.indices(shape).reshape(3, -1).T + 0.5)
+    nearest = KDTree(points).query(centres, k=BLENDED)[1]
+    volume = colours[nearest].mean(axis=1).reshape(*shape, 3) / 255
+    return ColourVolume(low, cell, volume.astype(np.float32))
+
+
+def _inside(mask: Mask) -> Mask:
+    """Return a mask (h, w) without its rim, where colours are mixed with others."""
+    return np.asarray(cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)), bool)
+
+
+def _hidden(
+    drawn: Depth, seen: Mask, part: Camera, depth: Depth, camera: Camera, near: float
+) -> Mask:
+    """Say of pixels of a part of a picture (h, w) if something was measured in front, (n,)."""
+    rows, cols = np.nonzero(seen)
+    pixels = np.stack([cols, rows], axis=1).astype(float)
+    places = np.rint(camera.project(part.unproject(pixels, drawn[rows, cols].astype(float))))
+    col, row = np.clip(places, 0, [camera.width - 1, camera.height - 1]).astype(int).T
+    hidden: Mask = depth[row, col] < drawn[rows, cols] - near  # NaN is not
+    return hidden
+
+
+def _details(colours: Floats, seen: Mask) -> Floats:
+    """Return colours (n, 3) of the pixels that are seen, (h, w), less what is the same around."""
+    values = np.zeros((*seen.shape, 4), np.float32)
+    values[seen, :3], values[seen, 3] = colours @ OPPONENT.T, 1
+    around = cv2.blur(values, (AROUND, AROUND), borderType=cv2.BORDER_CONSTANT)[seen]
+    details: Floats = values[seen, :3] - around[:, :3] / around[:, 3:]
+    return details
+
+
+def _correlation(first: Floats, second: Floats) -> float:
+    size = np.sqrt((first**2).sum() * (second**2).sum())
+    return float((first * second).sum() / max(size, 1e-9))
