@@ -1,4 +1,5 @@
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,12 +9,14 @@ from heatpose.data.depth_crops import crop_depth_around, network_depth
 from heatpose.data.images import undistort, undistort_box
 from heatpose.errors import UnknownObjectError
 from heatpose.geometry.boxes import box_of_points
-from heatpose.geometry.rotations import nearest_rotation
+from heatpose.geometry.rotations import nearest_rotation, random_rotation
 from heatpose.geometry.transforms import invert, make_transform, rotation_angle, transform_points
 from heatpose.model.heatmaps import encode, heatmap_from_crop
 from heatpose.objects.catalogue import ObjectModel, read_models
 from heatpose.objects.keypoints import select_keypoints
 from heatpose.pipeline import STAGES, PoseEstimator
+from heatpose.render.raycast import Renderer
+from heatpose.solve.markings import Markings
 from heatpose.types import Detection, Observation
 
 
@@ -59,7 +62,9 @@ def make_object(object_id, mesh):
 
 @pytest.fixture
 def objects(cube_mesh, brick_mesh):
-    return [make_object(7, cube_mesh), make_object(3, brick_mesh)]
+    """Without colours, so that nothing but keypoints says which way round they are."""
+    meshes = {7: cube_mesh, 3: brick_mesh}
+    return [make_object(i, replace(mesh, colours=None)) for i, mesh in meshes.items()]
 
 
 @pytest.fixture
@@ -227,7 +232,9 @@ def test_detections_of_objects_that_the_network_does_not_know_are_passed_over(
     assert estimator(black(camera)) == []
 
 
-def test_stages_run_in_the_context_that_is_asked_for(estimator, objects, camera, random_pose):
+def test_stages_run_in_the_context_that_is_asked_for(
+    estimator, objects, cube_mesh, camera, random_pose
+):
     log = []
 
     @contextmanager
@@ -247,9 +254,48 @@ def test_stages_run_in_the_context_that_is_asked_for(estimator, objects, camera,
     assert log == ["detect", "crop", "crop", "network", "decode", "solve", "outline"]
     log.clear()
     image = black(camera).image
+    painted = {7: make_object(7, cube_mesh)}
+    estimator.markings = Markings(painted, estimator.renderer)
     estimator(Observation(image, camera, np.full(image.shape[:2], 700, np.float32)))
     assert list(dict.fromkeys(log)) == list(STAGES)
-    assert STAGES[-2:] == ("outline", "depth")
+    assert STAGES[-3:] == ("outline", "depth", "markings")
+
+
+@pytest.mark.parametrize("measured", [False, True], ids=["colours alone", "with depth"])
+def test_markings_turn_what_keypoints_have_the_wrong_way_round(brick_mesh, camera, measured):
+    brick = make_object(3, brick_mesh)
+    half_turn = make_transform(np.diag([-1.0, -1.0, 1.0]), [10.0, -16.0, 0])  # about its middle
+    truth = make_transform(random_rotation(np.random.default_rng(4)), [40.0, -30.0, 700.0])
+    drawn = Renderer({3: brick.mesh}).render([3], [truth], camera)
+    image = np.uint8(drawn.albedo * 200)
+    observation = Observation(image, camera, drawn.depth if measured else None)
+    network = TrueHeatmaps([brick])
+    network.poses[3] = truth @ half_turn
+    found = [detection(brick, truth, camera)]
+    for markings, expected in ((True, truth), (False, truth @ half_turn)):
+        estimator = KnowsTheCropCameras(network, [brick], outline=False, markings=markings)
+        [estimate] = estimator(observation, found)
+        degrees, mm = difference(estimate.camera_from_object, expected)
+        assert degrees < 1 and mm < 3
+
+
+def test_depth_corrects_what_markings_have_turned(brick_mesh, camera):
+    """A tapered brick: after its half turn it has to be tilted a little."""
+    vertices = brick_mesh.vertices.copy()
+    vertices[vertices[:, 0] > 5, 2] *= 1.06
+    tapered = make_object(3, replace(brick_mesh, vertices=vertices))
+    truth = make_transform(random_rotation(np.random.default_rng(4)), [40.0, -30.0, 700.0])
+    drawn = Renderer({3: tapered.mesh}).render([3], [truth], camera)
+    observation = Observation(np.uint8(drawn.albedo * 200), camera, drawn.depth)
+    network = TrueHeatmaps([tapered])
+    half_turn = make_transform(np.diag([-1.0, -1.0, 1.0]), [10.0, -16.0, 0])
+    network.poses[3] = truth @ half_turn
+    errors = []
+    for geometry in (False, True):
+        estimator = KnowsTheCropCameras(network, [tapered], geometry=geometry)
+        [estimate] = estimator(observation, [detection(tapered, truth, camera)])
+        errors.append(difference(estimate.camera_from_object, truth)[1])
+    assert errors[1] < 0.5 * errors[0]
 
 
 class LooksAtDepth(TrueHeatmaps):

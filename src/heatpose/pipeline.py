@@ -230,9 +230,9 @@ class PoseEstimator:
         if self.geometry and observation.depth is not None:
             with self.timed("depth"):
                 estimates = self.fit_depth(estimates, observation)
-        if self.markings is not None:
+        if self.markings is not None and any(map(self.markings.tell, estimates)):
             with self.timed("markings"):
-                estimates = self.turn_as_marked(estimates, observation)
+                estimates = self.turn_as_marked(estimates, observation, self.markings)
         estimates.sort(key=lambda e: e.score, reverse=True)
         return with_visibility(estimates, self.objects, self.renderer)
 
@@ -416,24 +416,21 @@ class PoseEstimator:
         )
 
     def turn_as_marked(
-        self, estimates: Sequence[PoseEstimate], observation: Observation
+        self, estimates: Sequence[PoseEstimate], observation: Observation, markings: Markings
     ) -> list[PoseEstimate]:
         """Turn objects the way round that their markings say, where their shape leaves it open.
 
         Shapes are seldom quite as symmetric as that, so depth corrects those that were turned.
         """
-        markings = self.markings
-        if markings is None:
-            return list(estimates)
-        seen = observation.image, observation.camera, observation.depth
+        image, camera, depth = observation.image, observation.camera, observation.depth
         with ThreadPoolExecutor(self.threads) as pool:
-            found = list(pool.map(lambda one: markings(one, *seen), estimates))
+            found = list(pool.map(lambda one: markings(one, image, camera, depth), estimates))
         turned = [one for one in found if one is not None]
-        if self.geometry and observation.depth is not None:
+        if self.geometry:
             turned = self.fit_depth(turned, observation, search=False)
-        fitted = iter(turned)
+        corrected = iter(turned)
         pairs = zip(estimates, found, strict=True)
-        return [one if other is None else next(fitted) for one, other in pairs]
+        return [one if other is None else next(corrected) for one, other in pairs]
 
     def _indices(self, detections: Sequence[Detection]) -> NDArray[np.int64]:
         return np.array([self._index[found.object_id] for found in detections], np.int64)

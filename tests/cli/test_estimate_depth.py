@@ -78,18 +78,20 @@ def test_a_data_set_brings_its_own_depth(toys):
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ([], (True, True, True)),
-        (["--no-depth"], (False, False, True)),
-        (["--no-geometry"], (True, True, False)),
+        ([], (True, True, True, True)),
+        (["--no-depth"], (False, False, True, True)),
+        (["--no-geometry"], (True, True, False, True)),
+        (["--no-markings"], (True, True, True, False)),
     ],
 )
-def test_the_estimator_is_told_what_depth_is_for(toys, monkeypatch, given, expected):
-    """Whether frames bring depth, whether it is looked at, and whether it corrects poses."""
+def test_the_estimator_is_told_what_corrects_poses(toys, monkeypatch, given, expected):
+    """Whether frames bring depth, whether it is looked at and corrects poses, and markings do."""
     depth_images(toys, toys.dataset / "test" / "000002" / "depth", ["000004", "000009"])
     seen = []
 
     def without_pose(estimator, observation, detections, wanted):
-        seen.append((observation.depth is not None, estimator.depth, estimator.geometry))
+        marked = estimator.markings is not None
+        seen.append((observation.depth is not None, estimator.depth, estimator.geometry, marked))
         return []
 
     monkeypatch.setattr(PoseEstimator, "__call__", without_pose)

@@ -10,7 +10,7 @@ from heatpose.objects.mesh import Mesh, sample_colours
 from heatpose.objects.surface import smooth_normals
 
 MAX_FACES = 3000
-SAMPLES = 40  # points of the original for each vertex; the nearer half of so many give its colour
+SAMPLES, BLENDED = 60_000, 16  # points of the original, and of those the ones that colour a vertex
 
 
 def small_mesh(mesh: Mesh, max_faces: int = MAX_FACES) -> Mesh:
@@ -35,10 +35,10 @@ def small_mesh(mesh: Mesh, max_faces: int = MAX_FACES) -> Mesh:
 
 def _mean_colours(mesh: Mesh, places: Array) -> NDArray[np.uint8] | None:
     """Return the mean colour of a mesh around each place (n, 3), mm: (n, 3), RGB."""
-    points, colours = sample_colours(mesh, SAMPLES * len(places), np.random.default_rng(0))
+    points, colours = sample_colours(mesh, SAMPLES, np.random.default_rng(0))
     if colours is None:
         return None
-    nearest = cKDTree(points).query(places, k=SAMPLES // 2)[1]
+    nearest = cKDTree(points).query(places, k=BLENDED)[1]
     means: NDArray[np.uint8] = colours[nearest].mean(axis=1).round().astype(np.uint8)
     return means
 

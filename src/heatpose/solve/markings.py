@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
+from scipy.ndimage import distance_transform_edt
 
 from heatpose.data.crops import crop_around
 from heatpose.geometry.arrays import Array, Depth, Image, Mask
@@ -35,7 +35,7 @@ Floats = NDArray[np.float32]
 SIDE = 64  # px of the picture of an object
 STEP = np.radians(5)  # between turns about an axis that an object is round about
 SAME = np.radians(1)  # turns closer than this are one
-N_POINTS, CELLS, BLENDED = 12_000, 64, 4  # of a surface; of a volume; points that make a cell's
+N_POINTS, CELLS = 40_000, 64  # of a surface, and along the longest side of its volume
 # Lightness, and red against green and both against blue, which lights change less.
 OPPONENT = np.array([[1, 1, 1], [6, -6, 0], [3, 3, -6]], np.float32) / 3
 AROUND = 17  # side of the square, px, whose mean is taken away from the pixel in its middle
@@ -73,6 +73,10 @@ class Markings:
         inliers = agreeing_keypoints(pose, estimate, model, camera)
         return replace(estimate, camera_from_object=pose, inliers=inliers)
 
+    def tell(self, estimate: PoseEstimate) -> bool:
+        """Say whether colours know more of how an object is turned than its shape."""
+        return len(self.turns(estimate.object_id)) > 1
+
     def turns(self, object_id: int) -> Array:
         """Return the turns (m, 4, 4) that shape allows and colours do not, the identity first."""
         if object_id not in self._turns:
@@ -87,8 +91,7 @@ class Markings:
         None where there is no such turn, or too little of the object is seen.
         """
         object_id, pose = estimate.object_id, estimate.camera_from_object
-        turns = self.turns(object_id)
-        if len(turns) == 1:
+        if not self.tell(estimate):
             return None
         rows, cols = self.renderer.region(object_id, pose, camera)
         if rows.start >= rows.stop or cols.start >= cols.stop:
@@ -106,7 +109,7 @@ class Markings:
         there = _details(np.asarray(picture[seen] / 255, np.float32), seen)
         volume = self._volume(object_id)
         # After a turn, another point of the object is where this one was.
-        turned = [transform_points(invert(one), points) for one in turns]
+        turned = [transform_points(invert(one), points) for one in self.turns(object_id)]
         shown = [_details(volume(one), seen) for one in turned]
         return np.array([_correlation(there, one) for one in shown])
 
@@ -156,11 +159,14 @@ def colour_volume(mesh: Mesh) -> ColourVolume:
         raise ValueError("the mesh has no colours")
     low, high = points.min(axis=0), points.max(axis=0)
     cell = float((high - low).max()) / CELLS
-    shape = np.floor((high - low) / cell).astype(int) + 1
-    centres = low + cell * (np.indices(shape).reshape(3, -1).T + 0.5)
-    nearest = KDTree(points).query(centres, k=BLENDED)[1]
-    volume = colours[nearest].mean(axis=1).reshape(*shape, 3) / 255
-    return ColourVolume(low, cell, volume.astype(np.float32))
+    shape = tuple(np.floor((high - low) / cell).astype(int) + 1)
+    cells = np.ravel_multi_index(np.floor((points - low) / cell).astype(int).T, shape)
+    counts = np.bincount(cells, minlength=np.prod(shape))
+    sums = np.stack([np.bincount(cells, one, len(counts)) for one in colours.T / 255], axis=1)
+    empty = (counts == 0).reshape(shape)
+    nearest = distance_transform_edt(empty, return_distances=False, return_indices=True)
+    means = (sums / np.maximum(counts, 1)[:, None]).reshape(*shape, 3)
+    return ColourVolume(low, cell, means[tuple(nearest)].astype(np.float32))
 
 
 def _inside(mask: Mask) -> Mask:

@@ -1,0 +1,156 @@
+"""Objects that only their colours tell which way round they are."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import trimesh
+
+from heatpose.geometry.rotations import matrix_from_vector
+from heatpose.geometry.transforms import invert, make_transform, rotation_angle
+from heatpose.objects.catalogue import ObjectModel
+from heatpose.objects.mesh import Mesh, diameter
+from heatpose.objects.symmetry import symmetries_from_info
+from heatpose.render.raycast import Renderer
+from heatpose.solve.markings import Markings, colour_volume, turns_of_shape
+from heatpose.types import PoseEstimate
+
+CAN, BRICK = 5, 3
+POSE = make_transform(matrix_from_vector(np.array([1.3, 0.4, 0.2])), np.array([40.0, -30, 700]))
+ROUND = {"symmetries_continuous": [{"axis": [0, 0, 1], "offset": [0, 0, 0]}]}
+
+
+def can():
+    """A can of 80 x 120 mm around the origin, its side divided into uneven fields of colour."""
+    shape = trimesh.creation.cylinder(40.0, 120.0, sections=90).subdivide().subdivide()
+    vertices = np.array(shape.vertices)
+    angles = np.degrees(np.arctan2(vertices[:, 1], vertices[:, 0])) % 360
+    fields = np.searchsorted([20, 70, 95, 160, 200, 290], angles) + (vertices[:, 2] > 20)
+    paint = np.random.default_rng(3).integers(30, 230, (8, 3)).astype(np.uint8)
+    normals = np.array(shape.vertex_normals)
+    return Mesh(vertices, np.array(shape.faces, np.int32), normals, paint[fields])
+
+
+def model_of(object_id, mesh):
+    return ObjectModel(object_id, "", mesh, mesh.corners, np.eye(4)[None], diameter(mesh))
+
+
+@pytest.fixture
+def objects(brick_mesh):
+    return {CAN: model_of(CAN, can()), BRICK: model_of(BRICK, brick_mesh)}
+
+
+@pytest.fixture
+def renderer(objects):
+    return Renderer({i: model.mesh for i, model in objects.items()})
+
+
+@pytest.fixture
+def markings(objects, renderer):
+    return Markings(objects, renderer)
+
+
+def photograph(renderer, camera, object_id, pose=POSE):
+    """A picture of an object, lit from the left by light with a tint, and its depth."""
+    drawn = renderer.render([object_id], [pose], camera)
+    light = np.clip(0.45 - 0.5 * drawn.normals[..., :1], 0.1, 1) * [1.0, 0.9, 0.8]
+    return np.uint8(np.clip(drawn.albedo * light, 0, 1) * 255), drawn.depth
+
+
+def at(pose, object_id):
+    return PoseEstimate(
+        object_id=object_id,
+        camera_from_object=pose,
+        score=0.5,
+        covariance=np.eye(6),
+        keypoints=np.full((8, 2), np.nan),
+        inliers=np.zeros(8, bool),
+        box=(300.0, 200.0, 400.0, 300.0),
+    )
+
+
+def degrees(pose, other):
+    return np.degrees(rotation_angle(pose[:3, :3].T @ other[:3, :3]))
+
+
+def test_shape_allows_the_half_turns_of_a_brick_and_any_turn_of_a_can(objects, cube_mesh):
+    assert len(turns_of_shape(objects[BRICK])) == 4
+    assert len(turns_of_shape(objects[CAN])) == 2 * 72
+    assert len(turns_of_shape(model_of(1, cube_mesh))) == 24
+    for model in objects.values():
+        np.testing.assert_array_equal(turns_of_shape(model)[0], np.eye(4))
+
+
+def test_without_colours_nothing_tells_them_apart(objects):
+    for model in objects.values():
+        assert len(turns_of_shape(replace(model, mesh=replace(model.mesh, colours=None)))) == 1
+
+
+def test_turns_that_colours_allow_too_are_not_told_apart(objects):
+    """Of a plain can it does not matter, nor of a brick painted alike on opposite sides."""
+    all_round = symmetries_from_info(ROUND, max_step=0.1)
+    assert len(turns_of_shape(replace(objects[CAN], symmetries=all_round))) == 2  # and upside down
+    half_turn = turns_of_shape(objects[BRICK])[:2]
+    assert len(turns_of_shape(replace(objects[BRICK], symmetries=half_turn))) == 2
+
+
+@pytest.mark.parametrize("object_id", [CAN, BRICK])
+def test_whatever_turn_the_markings_say_how_it_is(markings, renderer, camera, object_id):
+    image, _ = photograph(renderer, camera, object_id)
+    turns = markings.turns(object_id)
+    for turn in turns[1 :: len(turns) // 4]:
+        found = markings(at(POSE @ invert(turn), object_id), image, camera, None)
+        assert degrees(found.camera_from_object, POSE) < 4
+
+
+@pytest.mark.parametrize("object_id", [CAN, BRICK])
+def test_what_is_right_stays(markings, renderer, camera, object_id):
+    image, depth = photograph(renderer, camera, object_id)
+    assert markings(at(POSE, object_id), image, camera, None) is None
+    assert markings(at(POSE, object_id), image, camera, depth) is None
+
+
+def test_keypoints_that_agree_are_those_of_the_new_pose(markings, objects, renderer, camera):
+    image, _ = photograph(renderer, camera, BRICK)
+    corners = objects[BRICK].keypoints @ POSE[:3, :3].T + POSE[:3, 3]
+    wrong = at(POSE @ invert(markings.turns(BRICK)[1]), BRICK)
+    found = markings(replace(wrong, keypoints=camera.project(corners)), image, camera, None)
+    assert found.inliers.all()
+
+
+def test_a_picture_that_says_nothing_turns_nothing(markings, camera):
+    grey = np.full((camera.height, camera.width, 3), 128, np.uint8)
+    for object_id in (CAN, BRICK):
+        assert markings(at(POSE, object_id), grey, camera, None) is None
+
+
+def test_an_object_out_of_sight_or_hardly_seen_stays(markings, renderer, camera):
+    image, depth = photograph(renderer, camera, CAN)
+    aside = make_transform(POSE[:3, :3], np.array([2000.0, 0, 700]))
+    assert markings(at(aside, CAN), image, camera, None) is None
+    hidden = np.where(np.isfinite(depth), np.float32(400), np.float32(2000))
+    assert markings.scores(at(POSE, CAN), image, camera, hidden) is None
+
+
+def test_depth_tells_what_hides_an_object(markings, renderer, camera):
+    """Something that is painted like the back of the can stands before most of it."""
+    turn = markings.turns(CAN)[36]
+    image, depth = photograph(renderer, camera, CAN)
+    back, _ = photograph(renderer, camera, CAN, POSE @ turn)
+    rows, _ = np.nonzero(np.isfinite(depth))
+    lower = int(np.quantile(rows, 0.35))
+    image[lower:], depth[lower:] = back[lower:], depth[lower:] - 100
+    wrong = at(POSE @ turn, CAN)
+    found = markings(wrong, image, camera, depth)
+    assert degrees(found.camera_from_object, POSE) < 4
+    assert markings(wrong, image, camera, None) is None
+
+
+def test_a_volume_has_the_colours_of_the_surface(objects, rng):
+    volume = colour_volume(objects[CAN].mesh)
+    vertices, colours = objects[CAN].mesh.vertices, objects[CAN].mesh.colours
+    off = np.abs(volume(vertices) - colours / 255).max(axis=1)
+    assert np.median(off) < 0.01 and (off < 0.1).mean() > 0.8  # where fields meet they are mixed
+    np.testing.assert_array_equal(volume(vertices * 1000).shape, vertices.shape)  # far away, too
+    with pytest.raises(ValueError, match="no colours"):
+        colour_volume(replace(objects[CAN].mesh, colours=None))
