@@ -148,7 +148,8 @@ def toys(tmp_path, cube_mesh, monkeypatch):
         "heatpose.pipeline.open_predictor",
         lambda network, backend, **options: lambda crops, index: np.stack([maps] * len(crops)),
     )
-    cube = ObjectModel(7, "cube", cube_mesh, keypoints, np.eye(4)[None], 138.6)
+    plain = replace(cube_mesh, colours=None)  # which nothing but keypoints says how it is turned
+    cube = ObjectModel(7, "cube", plain, keypoints, np.eye(4)[None], 138.6)
     crop = CropSettings(size=SIZE, margin=MARGIN, stride=4, sigma=1.0)
     bundle = Bundle("toys", (cube,), crop, b"network", provenance(), "# toys\n")
     write_bundle(tmp_path / "toys.heatpose", bundle)
