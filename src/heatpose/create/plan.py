@@ -25,6 +25,8 @@ STEPS = {
 }
 # Of the time that the four steps share which can be made longer or shorter.
 SHARES = {"scenes": 0.17, "unseen": 0.03, "keypoints": 0.45, "detector": 0.35}
+# A detector that starts from one of other objects has learned nearly all it will in half of that.
+SHARES_WITH_DETECTOR = {**SHARES, "keypoints": 0.62, "detector": 0.18}
 PATHTRACED = 0.6  # of the time for scenes, where path tracing can be used
 MOST_IMAGES = 6000  # for training; of more, training on them is better spent time
 UNSEEN_IMAGES = (10, 100)  # least and most
@@ -81,6 +83,11 @@ class CreateConfig:
         return self.init is not None and self.detector_init is None
 
     @property
+    def shares(self) -> dict[str, float]:
+        """Of the time that the four steps share, by name."""
+        return SHARES if self.detector_init is None else SHARES_WITH_DETECTOR
+
+    @property
     def crop_side(self) -> int:
         """Side of the crops, px: half of it is four times as fast."""
         usual = 128 if self.minutes <= SHORT else 256
@@ -130,7 +137,7 @@ def make_plan(config: CreateConfig, speeds: Speeds, n_objects: int) -> Plan:
     for step in ("calibration", "evaluation"):
         fixed[step] += UNSEEN_IMAGES[1] * speeds.estimate
     left = max(60 * config.minutes - sum(fixed.values()), 0.0)
-    share = {name: part * left for name, part in SHARES.items()}
+    share = {name: part * left for name, part in config.shares.items()}
 
     cast = traced = 0
     if not config.on_device:
@@ -147,12 +154,12 @@ def make_plan(config: CreateConfig, speeds: Speeds, n_objects: int) -> Plan:
     # What scenes do not use goes to the networks.
     spare = sum(share[n] - (seconds[n] - fixed[n]) for n in ("scenes", "unseen"))
     samples = {}
-    networks = SHARES["keypoints"] + SHARES["detector"]
+    networks = config.shares["keypoints"] + config.shares["detector"]
     for name, speed, batch in (
         ("keypoints", speeds.keypoints, config.keypoint_batch),
         ("detector", speeds.detector, config.detector_batch),
     ):
-        given = share[name] + spare * SHARES[name] / networks
+        given = share[name] + spare * config.shares[name] / networks
         samples[name] = batch * max(int(given * speed / batch), config.least_steps)
         seconds[name] += samples[name] / speed
     return Plan(cast, traced, unseen, samples["keypoints"], samples["detector"], seconds)
