@@ -47,6 +47,16 @@ def test_more_time_makes_more_of_everything():
         assert getattr(long, name) > getattr(short, name)
 
 
+def test_a_detector_that_has_learned_others_leaves_time_to_the_keypoints():
+    afresh, going_on = (
+        make_plan(CreateConfig(init=Path("a"), detector_init=init), SPEEDS, 2)
+        for init in (None, Path("b"))
+    )
+    assert going_on.keypoint_samples > 1.2 * afresh.keypoint_samples
+    assert going_on.detector_samples < 0.7 * afresh.detector_samples
+    assert going_on.total == pytest.approx(afresh.total, rel=0.02)
+
+
 def test_where_path_tracing_cannot_be_used_there_is_none():
     plan = make_plan(CreateConfig(), replace(SPEEDS, pathtraced=None), 2)
     assert plan.pathtraced_scenes == 0 and plan.raycast_scenes > 0

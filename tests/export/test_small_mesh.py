@@ -64,3 +64,13 @@ def test_textures_become_vertex_colours(brick_mesh):
     expected = np.tile([[255, 0, 255], [0, 255, 255], [255, 0, 0], [0, 255, 0]], (2, 1))
     order = np.lexsort(brick_mesh.vertices.T[::-1])
     np.testing.assert_array_equal(small.colours, expected[order])
+
+
+def test_what_is_too_fine_in_a_texture_becomes_its_mean(brick_mesh):
+    texture = np.zeros((64, 64, 3), np.uint8)
+    texture[::2, ::2] = texture[1::2, 1::2] = [200, 100, 0]
+    uv = np.tile([[0.0, 1.0], [1.0, 1.0], [0.0, 0.0], [1.0, 0.0]], (2, 1))
+    textured = replace(brick_mesh, colours=None, uv=uv, texture=texture)
+    colours = small_mesh(textured).colours.astype(float)
+    np.testing.assert_allclose(colours.mean(axis=0), [100, 50, 0], atol=25)
+    assert (np.ptp(colours[:, 0]) < 150) and set(np.unique(colours[:, 0])) - {0.0, 200.0}
