@@ -290,12 +290,11 @@ def test_depth_corrects_what_markings_have_turned(brick_mesh, camera):
     network = TrueHeatmaps([tapered])
     half_turn = make_transform(np.diag([-1.0, -1.0, 1.0]), [10.0, -16.0, 0])
     network.poses[3] = truth @ half_turn
-    errors = []
-    for geometry in (False, True):
-        estimator = KnowsTheCropCameras(network, [tapered], geometry=geometry)
-        [estimate] = estimator(observation, [detection(tapered, truth, camera)])
-        errors.append(difference(estimate.camera_from_object, truth)[1])
-    assert errors[1] < 0.5 * errors[0]
+    [estimate] = KnowsTheCropCameras(network, [tapered])(
+        observation, [detection(tapered, truth, camera)]
+    )
+    degrees, mm = difference(estimate.camera_from_object, truth)
+    assert degrees < 0.2 and mm < 0.3  # 0.6 and 0.7 where depth comes before the markings alone
 
 
 class LooksAtDepth(TrueHeatmaps):
