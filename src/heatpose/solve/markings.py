@@ -106,11 +106,12 @@ class Markings:
         if np.count_nonzero(seen) < FEWEST_PIXELS:
             return None
         points = drawn.object_coordinates[seen].astype(float)
-        there = _details(np.asarray(picture[seen] / 255, np.float32), seen)
+        share = _around(seen.astype(np.float32))[seen][:, None]
+        there = _details(np.asarray(picture[seen] / 255, np.float32), seen, share)
         volume = self._volume(object_id)
         # After a turn, another point of the object is where this one was.
         turned = [transform_points(invert(one), points) for one in self.turns(object_id)]
-        shown = [_details(volume(one), seen) for one in turned]
+        shown = [_details(volume(one), seen, share) for one in turned]
         return np.array([_correlation(there, one) for one in shown])
 
     def _volume(self, object_id: int) -> "ColourVolume":
@@ -120,7 +121,10 @@ class Markings:
 
 
 def turns_of_shape(model: ObjectModel) -> Array:
-    """Return the turns (m, 4, 4) after which only colours tell an object, the identity first."""
+    """Return the turns after which only colours tell an object, the identity first.
+
+    They are (m, 4, 4), object from object, mm; no two are a symmetry of the object apart.
+    """
     if model.mesh.colours is None and model.mesh.texture is None:
         return np.eye(4)[None]
     info = find_symmetries(model.mesh, with_colour=False).as_info()
@@ -177,7 +181,16 @@ def _inside(mask: Mask) -> Mask:
 def _hidden(
     drawn: Depth, seen: Mask, part: Camera, depth: Depth, camera: Camera, near: float
 ) -> Mask:
-    """Say of pixels of a part of a picture (h, w) if something was measured in front, (n,)."""
+    """Say which pixels of an object have something else measured in front of it, (n,).
+
+    Args:
+        drawn: its depth as the part of the picture shows it, (h, w), mm.
+        seen: those of its pixels that are asked for, (h, w).
+        part: camera of that part.
+        depth: of the whole picture, mm, NaN where nothing was measured.
+        camera: of the whole picture.
+        near: how much nearer something must be, mm.
+    """
     rows, cols = np.nonzero(seen)
     pixels = np.stack([cols, rows], axis=1).astype(float)
     places = np.rint(camera.project(part.unproject(pixels, drawn[rows, cols].astype(float))))
@@ -186,15 +199,27 @@ def _hidden(
     return hidden
 
 
-def _details(colours: Floats, seen: Mask) -> Floats:
-    """Return colours (n, 3) of the pixels that are seen, (h, w), less what is the same around."""
-    values = np.zeros((*seen.shape, 4), np.float32)
-    values[seen, :3], values[seen, 3] = colours @ OPPONENT.T, 1
-    around = cv2.blur(values, (AROUND, AROUND), borderType=cv2.BORDER_CONSTANT)[seen]
-    details: Floats = values[seen, :3] - around[:, :3] / around[:, 3:]
+def _around(values: Floats) -> Floats:
+    """Return the mean of what is around each pixel, (h, w, ...), beyond the edges 0."""
+    blurred = cv2.blur(values, (AROUND, AROUND), borderType=cv2.BORDER_CONSTANT)
+    return np.asarray(blurred, np.float32)
+
+
+def _details(colours: Floats, seen: Mask, share: Floats) -> Floats:
+    """Return colours (n, 3), as `OPPONENT` has them, less what is the same around.
+
+    Args:
+        colours: RGB in [0, 1] of the pixels that are seen, (n, 3).
+        seen: which these are, (h, w).
+        share: of what is around each of them, how much is seen, (n, 1).
+    """
+    values = np.zeros((*seen.shape, 3), np.float32)
+    values[seen] = colours @ OPPONENT.T
+    details: Floats = values[seen] - _around(values)[seen] / share
     return details
 
 
 def _correlation(first: Floats, second: Floats) -> float:
+    """Return how well details (n, 3) agree, in [-1, 1]; 0 where there are none."""
     size = np.sqrt((first**2).sum() * (second**2).sum())
     return float((first * second).sum() / max(size, 1e-9))
