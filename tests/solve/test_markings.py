@@ -7,12 +7,17 @@ import pytest
 import trimesh
 
 from heatpose.geometry.rotations import matrix_from_vector
-from heatpose.geometry.transforms import invert, make_transform, rotation_angle
+from heatpose.geometry.transforms import (
+    invert,
+    make_transform,
+    rotation_angle,
+    transform_points,
+)
 from heatpose.objects.catalogue import ObjectModel
 from heatpose.objects.mesh import Mesh, diameter
 from heatpose.objects.symmetry import symmetries_from_info
 from heatpose.render.raycast import Renderer
-from heatpose.solve.markings import Markings, colour_volume, turns_of_shape
+from heatpose.solve.markings import OPPONENT, Markings, colour_volume, turns_of_shape
 from heatpose.types import PoseEstimate
 
 CAN, BRICK = 5, 3
@@ -150,9 +155,14 @@ def test_depth_tells_what_hides_an_object(markings, renderer, camera):
 def test_a_volume_has_the_colours_of_the_surface(objects, rng):
     volume = colour_volume(objects[CAN].mesh)
     vertices, colours = objects[CAN].mesh.vertices, objects[CAN].mesh.colours
-    off = np.abs(volume(vertices) - colours / 255).max(axis=1)
-    assert np.median(off) < 0.01 and (off < 0.1).mean() > 0.8  # where fields meet they are mixed
-    for off in (0.9, 1.1, 1000.0):  # inside, around and far away: what is near there
-        assert (volume(off * vertices).max(axis=1) > 0.2).all()
+    there = volume(vertices, np.eye(4))
+    off = np.abs(there - colours / 255 @ OPPONENT.T).max(axis=1)
+    assert np.median(off) < 0.02 and (off < 0.2).mean() > 0.8  # where fields meet they are mixed
+    for factor in (0.9, 1.1, 1000.0):  # inside, around and far away: what is near there
+        assert (volume(factor * vertices, np.eye(4))[:, 0] > 0.1).all()
+    quarter = make_transform(matrix_from_vector(np.radians([0, 0, 90])), [1, 2, 3])
+    points = rng.uniform(-50, 50, (500, 3))
+    moved = transform_points(invert(quarter), points)
+    assert (volume(moved, quarter) == volume(points, np.eye(4))).mean() > 0.99
     with pytest.raises(ValueError, match="no colours"):
         colour_volume(replace(objects[CAN].mesh, colours=None))

@@ -21,7 +21,7 @@ from scipy.ndimage import distance_transform_edt
 from heatpose.data.crops import crop_around
 from heatpose.geometry.arrays import Array, Depth, Image, Mask
 from heatpose.geometry.camera import Camera
-from heatpose.geometry.transforms import invert, rotation_angle, transform_points
+from heatpose.geometry.transforms import invert, make_transform, rotation_angle
 from heatpose.objects.catalogue import ObjectModel
 from heatpose.objects.mesh import Mesh, sample_colours
 from heatpose.objects.symmetry import symmetries_from_info
@@ -105,14 +105,14 @@ class Markings:
             seen[seen] = ~_hidden(drawn.depth, seen, part, depth, camera, near)
         if np.count_nonzero(seen) < FEWEST_PIXELS:
             return None
-        points = drawn.object_coordinates[seen].astype(float)
+        points = drawn.object_coordinates[seen]
         share = _around(seen.astype(np.float32))[seen][:, None]
-        there = _details(np.asarray(picture[seen] / 255, np.float32), seen, share)
+        colours = np.asarray(picture[seen] / 255 @ OPPONENT.T, np.float32)
+        there = _details(colours, seen, share)
         volume = self._volume(object_id)
         # After a turn, another point of the object is where this one was.
-        turned = [transform_points(invert(one), points) for one in self.turns(object_id)]
-        shown = [_details(volume(one), seen, share) for one in turned]
-        return np.array([_correlation(there, one) for one in shown])
+        shown = (volume(points, invert(turn)) for turn in self.turns(object_id))
+        return np.array([_correlation(there, _details(one, seen, share)) for one in shown])
 
     def _volume(self, object_id: int) -> "ColourVolume":
         if object_id not in self._colours:
@@ -144,15 +144,17 @@ def turns_of_shape(model: ObjectModel) -> Array:
 class ColourVolume:
     """The colour of the nearest part of a surface, all around it."""
 
-    low: Array  # (3,), mm, object frame
-    cell: float  # mm
-    colours: Floats  # (a, b, c, 3), RGB in [0, 1]
+    cell_from_object: Array  # (4, 4): cells along x, y and z from mm in the object frame
+    shape: tuple[int, int, int]
+    colours: Floats  # (a b c, 3), as `OPPONENT` has them
 
-    def __call__(self, points: Array) -> Floats:
-        """Return the colours (n, 3) at points (n, 3), mm, object frame."""
-        cells = np.floor((points - self.low) / self.cell).astype(int)
-        x, y, z = np.clip(cells, 0, np.array(self.colours.shape[:3]) - 1).T
-        colours: Floats = self.colours[x, y, z]
+    def __call__(self, points: Floats, turn: Array) -> Floats:
+        """Return the colours (n, 3) at points (n, 3), mm, after a turn of these (4, 4)."""
+        into = (self.cell_from_object @ turn)[:3].astype(np.float32)
+        cells = points @ into[:, :3].T + into[:, 3]
+        x, y, z = np.clip(cells, 0, np.array(self.shape, np.float32) - 1).astype(np.int32).T
+        _, b, c = self.shape
+        colours: Floats = self.colours.take((x * b + y) * c + z, axis=0)
         return colours
 
 
@@ -163,14 +165,16 @@ def colour_volume(mesh: Mesh) -> ColourVolume:
         raise ValueError("the mesh has no colours")
     low, high = points.min(axis=0), points.max(axis=0)
     cell = float((high - low).max()) / CELLS
-    shape = tuple(np.floor((high - low) / cell).astype(int) + 1)
-    cells = np.ravel_multi_index(np.floor((points - low) / cell).astype(int).T, shape)
-    counts = np.bincount(cells, minlength=np.prod(shape))
+    a, b, c = (int(n) for n in np.floor((high - low) / cell) + 1)
+    cells = np.ravel_multi_index(np.floor((points - low) / cell).astype(int).T, (a, b, c))
+    counts = np.bincount(cells, minlength=a * b * c)
     sums = np.stack([np.bincount(cells, one, len(counts)) for one in colours.T / 255], axis=1)
-    empty = (counts == 0).reshape(shape)
+    empty = (counts == 0).reshape(a, b, c)
     nearest = distance_transform_edt(empty, return_distances=False, return_indices=True)
-    means = (sums / np.maximum(counts, 1)[:, None]).reshape(*shape, 3)
-    return ColourVolume(low, cell, means[tuple(nearest)].astype(np.float32))
+    filled = np.ravel_multi_index(tuple(nearest), (a, b, c)).ravel()
+    means = (sums / np.maximum(counts, 1)[:, None])[filled] @ OPPONENT.T
+    scaled = make_transform(np.eye(3) / cell, -low / cell)
+    return ColourVolume(scaled, (a, b, c), means.astype(np.float32))
 
 
 def _inside(mask: Mask) -> Mask:
@@ -209,13 +213,13 @@ def _details(colours: Floats, seen: Mask, share: Floats) -> Floats:
     """Return colours (n, 3), as `OPPONENT` has them, less what is the same around.
 
     Args:
-        colours: RGB in [0, 1] of the pixels that are seen, (n, 3).
+        colours: of the pixels that are seen, (n, 3).
         seen: which these are, (h, w).
         share: of what is around each of them, how much is seen, (n, 1).
     """
-    values = np.zeros((*seen.shape, 3), np.float32)
-    values[seen] = colours @ OPPONENT.T
-    details: Floats = values[seen] - _around(values)[seen] / share
+    values, where = np.zeros((*seen.shape, 3), np.float32), np.flatnonzero(seen)
+    values.reshape(-1, 3)[where] = colours
+    details: Floats = colours - _around(values).reshape(-1, 3).take(where, axis=0) / share
     return details
 
 
