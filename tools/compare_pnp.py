@@ -27,6 +27,7 @@ from heatpose.geometry.transforms import make_transform
 from heatpose.pipeline import MAX_ERROR, PoseEstimator
 from heatpose.solve.pnp import Correspondences, solve_pnp
 from heatpose.solve.refine import refine_pose
+from heatpose.types import Effort
 
 Poses = list[Array | None]
 Solver = Callable[[Sequence[Correspondences], float], Poses]
@@ -135,7 +136,7 @@ def main() -> None:
     parser.add_argument("--boxes", type=Path, required=True)
     given = parser.parse_args()
     dataset = BopDataset(given.dataset)
-    estimator = PoseEstimator.load(given.bundle, outline=False)
+    estimator = PoseEstimator.load(given.bundle, Effort(outline=False))
     frames = frames_of_targets(dataset, given.boxes, estimator.objects, known_only=True)
     each = [(frame, matches_of(estimator, frame)) for frame in track(frames, "keypoints")]
     print(f"{machine()}, {len(frames)} frames of {given.dataset.name}\n")
@@ -145,7 +146,7 @@ def main() -> None:
         results, seconds = [], 0.0
         for frame, matches in each:
             start = time.perf_counter()
-            poses = solve(matches, MAX_ERROR * estimator.crop_size)
+            poses = solve(matches, MAX_ERROR * estimator.crop_settings.size)
             seconds += time.perf_counter() - start
             for found, pose in zip(frame.detections or (), poses, strict=True):
                 if pose is not None:

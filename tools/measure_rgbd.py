@@ -43,7 +43,7 @@ from heatpose.evaluate.worse_depth import (
 from heatpose.files import write_whole
 from heatpose.geometry.arrays import Array, Depth
 from heatpose.pipeline import PoseEstimator
-from heatpose.types import PoseEstimate
+from heatpose.types import Effort, PoseEstimate
 
 WELL_SEEN = 0.4  # share of an object
 HEADINGS = ("ADD(-S) 0.1 d", "0.05 d", "0.02 d", "AR_MSSD", "AR_VSD")
@@ -89,9 +89,8 @@ def main() -> None:
     rows = read_rows(options.out)
     for given in options.bundle:
         name, path = given.split("=", 1)
-        estimator = PoseEstimator.load(
-            Path(path), threads=1, geometry=False, looks=options.looks, passes=options.passes
-        )
+        effort = Effort(looks=options.looks, passes=options.passes, geometry=False)
+        estimator = PoseEstimator.load(Path(path), effort, threads=1)
         if options.no_search:
             estimator.search = None
         rows = [row for row in rows if row.bundle != name]

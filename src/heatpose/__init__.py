@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from heatpose.objects.catalogue import ObjectModel, read_models
     from heatpose.pipeline import PoseEstimator
     from heatpose.runtime.bundle import Bundle, read_bundle
-    from heatpose.types import Detection, Observation, PoseEstimate
+    from heatpose.types import Detection, Effort, Observation, PoseEstimate
 
 __version__ = "0.1.0"
 
@@ -23,6 +23,7 @@ __all__ = [
     "Bundle",
     "Camera",
     "Detection",
+    "Effort",
     "HeatposeError",
     "ObjectModel",
     "Observation",
@@ -45,6 +46,7 @@ _PLACES = {
     "Bundle": "runtime.bundle",
     "Camera": "geometry.camera",
     "Detection": "types",
+    "Effort": "types",
     "HeatposeError": "errors",
     "ObjectModel": "objects.catalogue",
     "Observation": "types",

@@ -16,14 +16,15 @@ from heatpose.data.boxes import without_doubles
 from heatpose.data.crops import crop_around
 from heatpose.data.depth_crops import network_depths
 from heatpose.data.images import undistort, undistort_box
-from heatpose.data.looks import MOST_LOOKS, further_looks
+from heatpose.data.looks import further_looks
 from heatpose.errors import UnknownObjectError
 from heatpose.geometry.arrays import Image
 from heatpose.geometry.camera import Camera
-from heatpose.model.heatmaps import SIGMA, Keypoints, decode, keypoints_in_crop
+from heatpose.model.heatmaps import Keypoints, decode, keypoints_in_crop
 from heatpose.objects.catalogue import ObjectModel
 from heatpose.render.raycast import Renderer
 from heatpose.runtime.bundle import Bundle, read_bundle
+from heatpose.runtime.bundle_record import CropSettings
 from heatpose.runtime.detector import open_bundled
 from heatpose.runtime.predictor import Backend, KeypointPredictor, Precision, open_predictor
 from heatpose.solve.depth_poses import correct_with_depth
@@ -41,7 +42,7 @@ from heatpose.solve.passes import (
 from heatpose.solve.pnp import Correspondences, PnPSolution, join_looks, solve_pnp
 from heatpose.solve.probability import Calibration, nearest_calibration
 from heatpose.solve.visibility import with_visibility
-from heatpose.types import Detection, Observation, PoseEstimate
+from heatpose.types import Detection, Effort, Observation, PoseEstimate
 
 LOG = logging.getLogger(__name__)
 Detector = Callable[[Observation], Sequence[Detection]]
@@ -71,18 +72,10 @@ class PoseEstimator:
         self,
         predictor: KeypointPredictor,
         objects: Sequence[ObjectModel],
+        crop: CropSettings,
+        effort: Effort = Effort(),
         *,
-        crop_size: int = 256,
-        margin: float = 1.2,
-        sigma: float = SIGMA,
-        inputs: Sequence[str] = ("crops",),
         detector: Detector | None = None,
-        looks: int = 1,
-        passes: int = 1,
-        outline: bool = True,
-        depth: bool = True,
-        geometry: bool = True,
-        markings: bool = True,
         calibration: Calibration | None = None,
         threads: int | None = None,
     ) -> None:
@@ -91,87 +84,58 @@ class PoseEstimator:
         Args:
             predictor: the keypoint network.
             objects: what it knows, in the order of its object index.
-            crop_size: side of the crops it wants, px.
-            margin: side of a crop over the longer side of its box.
-            sigma: spread of the Gaussians it was trained to draw, heatmap px.
-            inputs: what it looks at, ``depth`` among them if it looks at that.
+            crop: how it wants its crops.
+            effort: what is done for each pose.
             detector: finds the objects where the caller does not say where they are.
-            looks: crops of each object, nearer and farther, whose keypoints are solved together:
-                up to three, surer and slower.
-            passes: how often all of this is done, from the second time on where the objects
-                turned out to be instead of where they were detected: surer and slower.
-            outline: let outlines in the picture correct the poses.
-            depth: look at depth, where observations have it; else it is as if they had none.
-            geometry: let depth correct the poses that the network gives.
-            markings: let colours say which way round an object is whose shape leaves that open.
             calibration: turns what speaks for a pose into a probability, if that was learned.
             threads: that share the objects of an image; None for as many as there are cores.
         """
         self.predictor = predictor
         self.objects = {one.object_id: one for one in objects}
-        self.crop_size = crop_size
-        self.margin = margin
-        self.sigma = sigma
-        self.wants_depth = "depth" in inputs
+        self.crop_settings = crop
+        self.wants_depth = "depth" in crop.inputs
+        self.effort = effort
         self.detector = detector
-        self.renderer = Renderer({one.object_id: one.mesh for one in objects})
-        self.search: DepthSearch | None = DepthSearch(self.objects, self.renderer)
-        self.markings = Markings(self.objects, self.renderer) if markings else None
-        if not 1 <= looks <= MOST_LOOKS:
-            raise ValueError(f"looks must be 1 to {MOST_LOOKS}, got {looks}")
-        if passes < 1:
-            raise ValueError(f"passes must be at least 1, got {passes}")
-        self.looks, self.passes = looks, passes
-        self.outline = outline
-        self.depth = depth
-        self.geometry = geometry
         self.calibration = calibration
         self.threads = threads or os.cpu_count() or 1
+        self.renderer = Renderer({one.object_id: one.mesh for one in objects})
+        self.search: DepthSearch | None = DepthSearch(self.objects, self.renderer)
+        self.markings = Markings(self.objects, self.renderer)
         self.timed: Callable[[str], AbstractContextManager[object]] = _untimed
         self._index = {object_id: index for index, object_id in enumerate(self.objects)}
         self._lacked_depth = False
 
     @classmethod
-    def load(cls, path: Path, **options: Any) -> "PoseEstimator":
+    def load(cls, path: Path, effort: Effort = Effort(), **options: Any) -> "PoseEstimator":
         """Build from the file of a bundle, with the options of `from_bundle`.
 
         Raises:
             BundleError: the bundle cannot be used.
         """
-        return cls.from_bundle(read_bundle(path), **options)
+        return cls.from_bundle(read_bundle(path), effort, **options)
 
     @classmethod
     def from_bundle(
         cls,
         bundle: Bundle,
+        effort: Effort = Effort(),
         *,
         backend: Backend = "openvino",
         threads: int | None = None,
         precision: Precision | None = None,
         threshold: float | None = None,
         detector: Detector | None = None,
-        looks: int = 1,
-        passes: int = 1,
-        outline: bool = True,
-        depth: bool = True,
-        geometry: bool = True,
-        markings: bool = True,
     ) -> "PoseEstimator":
         """Build from what `read_bundle` gives.
 
         Args:
             bundle: networks and objects.
+            effort: what is done for each pose.
             backend: what runs the networks; `open_predictor` explains this and the next two.
             threads: how many they may use.
             precision: what they compute in.
             threshold: score from which on a detection counts; by default what the bundle says.
             detector: takes the place of the bundle's.
-            looks: crops of each object, nearer and farther, up to three.
-            passes: how often it looks, from the second time on where objects turned out to be.
-            outline: let outlines in the picture correct the poses.
-            depth: look at depth, where observations have it; else it is as if they had none.
-            geometry: let depth correct the poses that the network gives.
-            markings: let colours say which way round an object is whose shape leaves that open.
         """
         if detector is None and bundle.detector is not None:
             detector = open_bundled(
@@ -180,18 +144,10 @@ class PoseEstimator:
         return cls(
             open_predictor(bundle.network, backend, threads=threads, precision=precision),
             bundle.objects,
-            crop_size=bundle.crop.size,
-            margin=bundle.crop.margin,
-            sigma=bundle.crop.sigma,
-            inputs=bundle.crop.inputs,
+            bundle.crop,
+            effort,
             detector=detector,
-            looks=looks,
-            passes=passes,
-            outline=outline,
-            depth=depth,
-            geometry=geometry,
-            markings=markings,
-            calibration=nearest_calibration(bundle.calibrations, looks, passes, outline),
+            calibration=nearest_calibration(bundle.calibrations, effort),
             threads=threads,
         )
 
@@ -225,14 +181,16 @@ class PoseEstimator:
             return []
         with self.timed("crop"):
             boxes = [_undistorted(found, observation.camera) for found in detections]
-            observation = undistort(observation if self.depth else replace(observation, depth=None))
+            observation = undistort(
+                observation if self.effort.depth else replace(observation, depth=None)
+            )
         estimates = self.find(observation, boxes, wanted)
-        if self.geometry and observation.depth is not None:
+        if self.effort.geometry and observation.depth is not None:
             with self.timed("depth"):
                 estimates = self.fit_depth(estimates, observation)
-        if self.markings is not None and any(map(self.markings.tell, estimates)):
+        if self.effort.markings and any(map(self.markings.tell, estimates)):
             with self.timed("markings"):
-                estimates = self.turn_as_marked(estimates, observation, self.markings)
+                estimates = self.turn_as_marked(estimates, observation)
         estimates.sort(key=lambda e: e.score, reverse=True)
         return with_visibility(estimates, self.objects, self.renderer)
 
@@ -246,11 +204,13 @@ class PoseEstimator:
 
         While there are candidates, one look at each tells them apart.
         """
-        poses = self._look(observation, detections, self._looks(detections, wanted, self.passes))
+        poses = self._look(
+            observation, detections, self._looks(detections, wanted, self.effort.passes)
+        )
         found = [
             (box, pose) for box, pose in zip(detections, poses, strict=True) if pose is not None
         ]
-        for left in range(self.passes - 1, 0, -1):
+        for left in range(self.effort.passes - 1, 0, -1):
             found = most_promising(found, wanted)
             closer = at_poses(found, self.objects, observation.camera)
             again = self._look(observation, closer, self._looks(closer, wanted, left))
@@ -261,7 +221,7 @@ class PoseEstimator:
         self, detections: Sequence[Detection], wanted: Mapping[int, int] | None, left: int
     ) -> int:
         """Return how many crops of each object the next of so many passes takes."""
-        return 1 if left > 1 and has_candidates(detections, wanted) else self.looks
+        return 1 if left > 1 and has_candidates(detections, wanted) else self.effort.looks
 
     def _look(
         self, observation: Observation, detections: Sequence[Detection], n_looks: int
@@ -325,10 +285,9 @@ class PoseEstimator:
         self, observation: Observation, detections: Sequence[Detection]
     ) -> tuple[Image, list[Camera]]:
         """Cut out what was detected: crops (b, s, s, 3), and the camera that sees each."""
+        size, margin = self.crop_settings.size, self.crop_settings.margin
         pairs = [
-            crop_around(
-                observation.image, observation.camera, found.box, self.crop_size, self.margin
-            )
+            crop_around(observation.image, observation.camera, found.box, size, margin)
             for found in detections
         ]
         return np.stack([crop for crop, _ in pairs]), [camera for _, camera in pairs]
@@ -337,18 +296,19 @@ class PoseEstimator:
         self, observation: Observation, detections: Sequence[Detection]
     ) -> NDArray[np.float32]:
         """Cut the depth of what was detected out as the network takes it, (b, 2, s, s)."""
-        depth, size = observation.depth, self.crop_size
+        depth, camera = observation.depth, observation.camera
+        size, margin = self.crop_settings.size, self.crop_settings.margin
         if depth is None:
-            if self.depth and not self._lacked_depth:
+            if self.effort.depth and not self._lacked_depth:
                 LOG.warning("the network looks at depth, but an image has none")
                 self._lacked_depth = True
             return np.zeros((len(detections), 2, size, size), np.float32)
         boxes = [found.box for found in detections]
-        return network_depths(depth, observation.camera, boxes, size, self.margin)
+        return network_depths(depth, camera, boxes, size, margin)
 
     def find_keypoints(self, heatmaps: NDArray[np.float32]) -> list[Keypoints]:
         """Read keypoints, in crop px, from the heatmaps (b, k, h, w) of each crop."""
-        return [keypoints_in_crop(decode(maps, self.sigma)) for maps in heatmaps]
+        return [keypoints_in_crop(decode(maps, self.crop_settings.sigma)) for maps in heatmaps]
 
     def match(
         self,
@@ -371,7 +331,7 @@ class PoseEstimator:
 
     def solve(self, matches: Sequence[Correspondences]) -> list[PnPSolution | None]:
         """Find the pose of each object that its keypoints support; None where there is none."""
-        return solve_pnp(matches, max_error=MAX_ERROR * self.crop_size)
+        return solve_pnp(matches, max_error=MAX_ERROR * self.crop_settings.size)
 
     def fit_outlines(
         self,
@@ -383,7 +343,7 @@ class PoseEstimator:
     ) -> list[OutlineFit | None]:
         """Correct poses by outlines; None where there is no pose, or too little to compare."""
         fits: list[OutlineFit | None] = [None] * len(solutions)
-        if not self.outline:
+        if not self.effort.outline:
             return fits
         posed = [i for i, solution in enumerate(solutions) if solution is not None]
         objects = [
@@ -416,7 +376,7 @@ class PoseEstimator:
         )
 
     def turn_as_marked(
-        self, estimates: Sequence[PoseEstimate], observation: Observation, markings: Markings
+        self, estimates: Sequence[PoseEstimate], observation: Observation
     ) -> list[PoseEstimate]:
         """Turn objects the way round that their markings say, where their shape leaves it open.
 
@@ -424,9 +384,9 @@ class PoseEstimator:
         """
         image, camera, depth = observation.image, observation.camera, observation.depth
         with ThreadPoolExecutor(self.threads) as pool:
-            found = list(pool.map(lambda one: markings(one, image, camera, depth), estimates))
+            found = list(pool.map(lambda one: self.markings(one, image, camera, depth), estimates))
         turned = [one for one in found if one is not None]
-        if self.geometry:
+        if self.effort.geometry:
             turned = self.fit_depth(turned, observation, search=False)
         corrected = iter(turned)
         pairs = zip(estimates, found, strict=True)

@@ -7,6 +7,7 @@ import numpy as np
 from heatpose.geometry.arrays import Array, Box, Depth, Image, Mask
 from heatpose.geometry.camera import Camera
 
+MOST_LOOKS = 3
 # Agreement with depth that a pose counts as where depth says nothing of it.
 UNMEASURED = 0.3
 
@@ -45,6 +46,24 @@ class Detection:
             raise ValueError(f"box must be finite with right > left, bottom > top, got {self.box}")
         if not 0 <= self.score <= 1:
             raise ValueError(f"score must lie in [0, 1], got {self.score}")
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What is done for a pose: what makes it surer or more exact, and takes time."""
+
+    looks: int = 1  # crops of each object, nearer and farther, solved together: up to three
+    passes: int = 1  # over an image, from the second on where objects turned out to be
+    outline: bool = True  # outlines in the picture correct poses
+    depth: bool = True  # depth is looked at where observations have it
+    geometry: bool = True  # and corrects poses, or is only shown to networks that look at it
+    markings: bool = True  # colours say which way round an object is whose shape leaves that open
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.looks <= MOST_LOOKS:
+            raise ValueError(f"looks must be 1 to {MOST_LOOKS}, got {self.looks}")
+        if self.passes < 1:
+            raise ValueError(f"passes must be at least 1, got {self.passes}")
 
 
 @dataclass(frozen=True)

@@ -187,9 +187,9 @@ def asked(monkeypatch):
     asked = []
     load = PoseEstimator.from_bundle
 
-    def from_bundle(bundle, **options):
-        asked.append((options["looks"], options["passes"]))
-        return load(bundle, **{**options, "looks": 1, "passes": 1})
+    def from_bundle(bundle, effort, **options):
+        asked.append((effort.looks, effort.passes))
+        return load(bundle, replace(effort, looks=1, passes=1), **options)
 
     monkeypatch.setattr(PoseEstimator, "from_bundle", from_bundle)
     return asked

@@ -90,8 +90,9 @@ def test_the_estimator_is_told_what_corrects_poses(toys, monkeypatch, given, exp
     seen = []
 
     def without_pose(estimator, observation, detections, wanted):
-        marked = estimator.markings is not None
-        seen.append((observation.depth is not None, estimator.depth, estimator.geometry, marked))
+        effort = estimator.effort
+        given = (effort.depth, effort.geometry, effort.markings)
+        seen.append((observation.depth is not None, *given))
         return []
 
     monkeypatch.setattr(PoseEstimator, "__call__", without_pose)

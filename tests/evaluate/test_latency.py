@@ -10,6 +10,7 @@ from heatpose.evaluate.latency import Stopwatch, machine, measure
 from heatpose.geometry.camera import Camera
 from heatpose.objects.catalogue import ObjectModel
 from heatpose.pipeline import PoseEstimator
+from heatpose.runtime.bundle_record import CropSettings
 from heatpose.types import Detection
 
 
@@ -43,7 +44,7 @@ def test_stages_take_what_they_take(frames, cube_mesh):
         return np.zeros((len(crops), 8, 16, 16), np.float32)
 
     cube = ObjectModel(7, "cube", cube_mesh, cube_mesh.vertices, np.eye(4)[None], 138.6)
-    estimator = PoseEstimator(slow, [cube], crop_size=64)
+    estimator = PoseEstimator(slow, [cube], CropSettings(size=64, margin=1.2, stride=4, sigma=1.0))
     untimed, threads = estimator.timed, cv2.getNumThreads()
     latency = measure(estimator, frames, threads=1)
     stages = latency.stages

@@ -14,7 +14,7 @@ from heatpose.solve.probability import (
     nearest_calibration,
     weigh,
 )
-from heatpose.types import Evidence
+from heatpose.types import Effort, Evidence
 
 CLEAR = Evidence(0.8, 1.0, 0.9, 0.3, 1.0, 0.01)
 VAGUE = Evidence(0.1, 0.3, 0.1, 5.0, 0.4, 0.5)
@@ -108,11 +108,12 @@ def test_the_calibration_of_poses_that_were_found_most_alike_counts(looks, passe
     once = Calibration((0.0,) * 6, 0.0, (1.0, 2.0, 3.0))
     often = replace(once, looks=3, passes=3)
     bare = replace(once, looks=looks, passes=passes, outline=False)
-    found = nearest_calibration([bare, once, often], looks, passes, True)
+    effort = Effort(looks, passes)
+    found = nearest_calibration([bare, once, often], effort)
     assert found.looks * found.passes == crops
-    assert nearest_calibration([bare, often], looks, passes, True) is often
-    assert nearest_calibration([bare], looks, passes, True) is None
-    assert nearest_calibration([once, bare], 3, 3, False) is bare
+    assert nearest_calibration([bare, often], effort) is often
+    assert nearest_calibration([bare], effort) is None
+    assert nearest_calibration([once, bare], Effort(3, 3, outline=False)) is bare
 
 
 def test_what_a_calibration_holds_is_checked():

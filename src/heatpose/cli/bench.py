@@ -64,6 +64,7 @@ def bench(
     from heatpose.data.frames import frames_of_targets, with_depth_of
     from heatpose.evaluate.latency import measure
     from heatpose.runtime.bundle import read_bundle
+    from heatpose.types import Effort
 
     if single and boxes is None:
         raise OptionError("--single needs --boxes: a detector looks for all objects at once")
@@ -77,16 +78,13 @@ def bench(
         frames = with_depth_of(frames, data)
     estimator = open_estimator(
         contents,
+        Effort(looks=looks, passes=passes, outline=outline, depth=not no_depth),
         has_boxes=boxes is not None,
         detector=detector,
         detector_objects=detector_objects,
         threshold=threshold,
         runtime=runtime,
         threads=threads,
-        looks=looks,
-        passes=passes,
-        outline=outline,
-        depth=not no_depth,
     )
     latency = measure(estimator, frames, threads, progress("timing"))
     if json:

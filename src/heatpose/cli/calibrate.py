@@ -66,13 +66,15 @@ def calibrate(
     from heatpose.export.card import with_calibration
     from heatpose.runtime.bundle import read_bundle, write_bundle
     from heatpose.solve.probability import nearest_calibration
+    from heatpose.types import Effort
 
     if plot is not None:  # before the work, not after it
         from heatpose.draw.reliability import draw_reliability
     if true_boxes and boxes is not None:
         raise OptionError("--boxes and --true-boxes exclude each other")
     contents = read_bundle(bundle)
-    own = nearest_calibration(contents.calibrations, looks, passes, outline)
+    effort = Effort(looks=looks, passes=passes, outline=outline)
+    own = nearest_calibration(contents.calibrations, effort)
     if out is None and own is None:
         of = "" if outline else " of poses without outlines"
         raise OptionError(f"{bundle} has no calibration{of} to check: learn one with --out")
@@ -81,15 +83,13 @@ def calibrate(
     has_boxes = true_boxes or boxes is not None
     estimator = open_estimator(
         contents,
+        effort,
         has_boxes=has_boxes,
         detector=None,
         detector_objects=None,
         threshold=None if has_boxes else TARGETS_THRESHOLD,
         runtime=runtime,
         threads=threads,
-        looks=looks,
-        passes=passes,
-        outline=outline,
     )
     poses = known_poses(estimator, frames, data, progress("estimating"))
     if out is None:

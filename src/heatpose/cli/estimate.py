@@ -156,6 +156,7 @@ def estimate(
         with_true_boxes,
     )
     from heatpose.runtime.bundle import read_bundle
+    from heatpose.types import Effort
 
     if true_boxes and (dataset is None or boxes is not None):
         raise OptionError("--true-boxes goes with --dataset, and not with --boxes")
@@ -187,20 +188,21 @@ def estimate(
         threshold = TARGETS_THRESHOLD
     estimator = open_estimator(
         contents,
+        Effort(
+            looks=looks or (1 if dataset is None else TARGETS_LOOKS),
+            passes=passes or (1 if dataset is None else targets_passes),
+            outline=outline,
+            depth=not no_depth,
+            geometry=not no_geometry,
+            markings=not no_markings,
+        ),
         has_boxes=has_boxes,
         detector=detector,
         detector_objects=detector_objects,
         threshold=threshold,
         runtime=runtime,
         threads=threads,
-        looks=looks or (1 if dataset is None else TARGETS_LOOKS),
-        passes=passes or (1 if dataset is None else targets_passes),
-        outline=outline,
-        depth=not no_depth,
-        geometry=not no_geometry,
-        markings=not no_markings,
     )
-
     _write(
         out,
         frames,

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from heatpose.pipeline import PoseEstimator
     from heatpose.runtime.bundle import Bundle
     from heatpose.runtime.detector import ObjectDetector
+    from heatpose.types import Effort
 
 # With targets given, each takes the best detections of its object however unsure they are.
 TARGETS_THRESHOLD = 0.005
@@ -49,6 +50,7 @@ ThresholdOption = Annotated[
 
 def open_estimator(
     bundle: "Bundle",
+    effort: "Effort",
     *,
     has_boxes: bool,
     detector: Path | None,
@@ -56,12 +58,6 @@ def open_estimator(
     threshold: float | None,
     runtime: Runtime,
     threads: int | None,
-    looks: int = 1,
-    passes: int = 1,
-    outline: bool = True,
-    depth: bool = True,
-    geometry: bool = True,
-    markings: bool = True,
 ) -> "PoseEstimator":
     """Open the pipeline of a bundle, with a detector where boxes are not given.
 
@@ -88,16 +84,11 @@ def open_estimator(
         )
     return PoseEstimator.from_bundle(
         bundle,
+        effort,
         backend=runtime.value,
         threads=threads,
         threshold=threshold,
         detector=foreign,
-        looks=looks,
-        passes=passes,
-        outline=outline,
-        depth=depth,
-        geometry=geometry,
-        markings=markings,
     )
 
 

@@ -37,6 +37,7 @@ from heatpose.train.config import TrainConfig
 from heatpose.train.loop import train_keypoints
 from heatpose.train.module import KeypointTraining
 from heatpose.train.start import find_objects, make_maker, make_network
+from heatpose.types import Effort
 
 Protocol: TypeAlias = Literal["paper", "field"]
 PROTOCOLS: dict[Protocol, str] = {
@@ -201,7 +202,7 @@ def _network_config(models: list[ObjectModel], config: ReproductionConfig) -> Ne
 
 def estimate_targets(bundle: Path, dataset: BopDataset) -> list[Result]:
     """Estimate the poses of all targets of a data set, from colours, in true boxes."""
-    estimator = PoseEstimator.load(bundle, depth=False)
+    estimator = PoseEstimator.load(bundle, Effort(depth=False))
     frames = with_true_boxes(
         frames_of_targets(dataset, None, list(estimator.objects), known_only=True), dataset
     )

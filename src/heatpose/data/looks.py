@@ -6,7 +6,6 @@ from heatpose.types import Detection
 
 # Sides of the crops of further looks over that of the first.
 ZOOMS = (0.9, 1.15)
-MOST_LOOKS = 1 + len(ZOOMS)
 
 
 def further_looks(detections: Sequence[Detection], looks: int) -> list[Detection]:
@@ -14,7 +13,7 @@ def further_looks(detections: Sequence[Detection], looks: int) -> list[Detection
 
     Args:
         detections: the boxes of the first look.
-        looks: how many there are of each, up to `MOST_LOOKS`.
+        looks: how many there are of each, up to `heatpose.types.MOST_LOOKS`.
     """
     return [_zoomed(one, zoom) for zoom in ZOOMS[: looks - 1] for one in detections]
 

@@ -19,7 +19,7 @@ from heatpose.geometry.rotations import skew
 from heatpose.geometry.transforms import transform_points
 from heatpose.objects.catalogue import ObjectModel
 from heatpose.solve.outline import REACHES, OutlineFit
-from heatpose.types import Evidence
+from heatpose.types import Effort, Evidence
 
 RIGHT = 0.1  # MSSD below which a pose is right, in diameters
 LEVELS = (0.8, 0.9, 0.95)  # shares of keypoints that regions are told for
@@ -55,16 +55,14 @@ class Calibration:
         return float(_logistic(_terms([evidence]) @ self.weights + self.constant)[0])
 
 
-def nearest_calibration(
-    calibrations: Sequence[Calibration], looks: int, passes: int, outline: bool
-) -> Calibration | None:
+def nearest_calibration(calibrations: Sequence[Calibration], effort: Effort) -> Calibration | None:
     """Return that of poses found most alike: with as many crops of each object, or nearly so.
 
     Of two that are as far away, the first. What was learned with outlines says nothing of poses
     without, nor the other way round.
     """
-    crops = looks * passes
-    alike = [one for one in calibrations if one.outline == outline]
+    crops = effort.looks * effort.passes
+    alike = [one for one in calibrations if one.outline == effort.outline]
 
     def ratio(one: Calibration) -> float:
         own = one.looks * one.passes

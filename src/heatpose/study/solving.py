@@ -14,10 +14,11 @@ from heatpose.geometry.transforms import make_transform
 from heatpose.model.heatmaps import STRIDE, Heatmaps, Keypoints, crop_from_heatmap
 from heatpose.objects.catalogue import ObjectModel
 from heatpose.pipeline import PoseEstimator
+from heatpose.runtime.bundle_record import CropSettings
 from heatpose.runtime.predictor import KeypointPredictor
 from heatpose.solve.pnp import Correspondences, PnPSolution
 from heatpose.study.rows import Row
-from heatpose.types import Detection, Observation
+from heatpose.types import Detection, Effort, Observation
 
 PLAIN_ERROR = 8.0  # px of the image, of an inlier: OpenCV's own
 
@@ -31,12 +32,14 @@ class StudyEstimator(PoseEstimator):
         super().__init__(
             predictor,
             objects,
-            crop_size=row.network.crop_size,
-            margin=row.train.sample.margin,
-            sigma=row.train.loss.sigma,
-            inputs=row.network.inputs,
-            outline=row.solve.outline,
-            depth=row.solve.depth,
+            CropSettings(
+                size=row.network.crop_size,
+                margin=row.train.sample.margin,
+                stride=STRIDE,
+                sigma=row.train.loss.sigma,
+                inputs=list(row.network.inputs),
+            ),
+            Effort(outline=row.solve.outline, depth=row.solve.depth),
             threads=threads,
         )
         self.row = row
@@ -49,10 +52,9 @@ class StudyEstimator(PoseEstimator):
         self.focal = observation.camera.fx
         if not self.row.train.sample.stretched:
             return super().crop(observation, detections)
+        size, margin = self.crop_settings.size, self.crop_settings.margin
         pairs = [
-            crop_stretched(
-                observation.image, observation.camera, one.box, self.crop_size, self.margin
-            )
+            crop_stretched(observation.image, observation.camera, one.box, size, margin)
             for one in detections
         ]
         return np.stack([crop for crop, _ in pairs]), [camera for _, camera in pairs]
