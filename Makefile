@@ -17,9 +17,10 @@ TORCH ?= torch==2.13.0
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-# One thread: networks of tests are so small that more threads wait for each other, the longer the
-# busier the machine is. Coverage doubles the time of what exports networks: slow tests run without.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --quiet
+# A process for each core shares the tests, up to four, each with one thread: networks of tests are
+# so small that more threads wait for each other, the longer the busier the machine is. Coverage
+# doubles the time of what exports networks: slow tests run without.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --quiet --numprocesses auto --maxprocesses 4
 QUICK := $(PYTEST) -m "not slow" --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 .PHONY: demo test quick clean
