@@ -36,7 +36,7 @@ FRONT = (0.1, 0.35)  # quantiles of the depth in the middle of the box: the obje
 # that overlap of its box with the detection's or less, or so little of it near what was measured.
 CONTRADICTED, LEAST_OVERLAP, LEAST_NEAR = 0.1, 0.7, 0.3
 UNANIMOUS = 0.9  # support of keypoints from which on a pose is not doubted
-CLEAR = (0.05, 0.8, 0.4)  # the same three of a pose after which no other is tried
+CLEAR = (0.02, 0.93, 0.5)  # the same three of a pose after which no other is tried
 
 
 @dataclass(frozen=True)
