@@ -70,6 +70,22 @@ def brick_mesh():
     return _box_mesh([60.0, 90.0, 120.0], [5.0, -8.0, 12.0])
 
 
+@pytest.fixture(scope="session")
+def can_mesh():
+    """A can of 80 x 120 mm around the origin, its side divided into uneven fields of colour."""
+    import trimesh
+
+    from heatpose.objects.mesh import Mesh
+
+    shape = trimesh.creation.cylinder(40.0, 120.0, sections=90).subdivide().subdivide()
+    vertices = np.array(shape.vertices)
+    angles = np.degrees(np.arctan2(vertices[:, 1], vertices[:, 0])) % 360
+    fields = np.searchsorted([20, 70, 95, 160, 200, 290], angles) + (vertices[:, 2] > 20)
+    paint = np.random.default_rng(3).integers(30, 230, (8, 3)).astype(np.uint8)
+    normals = np.array(shape.vertex_normals)
+    return Mesh(vertices, np.array(shape.faces, np.int32), normals, paint[fields])
+
+
 def _box_mesh(extents, centre):
     from heatpose.objects.mesh import Mesh
 

@@ -47,18 +47,20 @@ def test_samples_can_be_drawn_on_the_device(tmp_path, models):
     assert config["drawing"]["tables"] == 0.5  # a run says how its samples came about
 
 
-def test_weights_of_the_pose_are_recorded(tmp_path, models, monkeypatch):
+def test_labels_and_weights_of_the_pose_are_recorded(tmp_path, models, monkeypatch):
     seen = []
     monkeypatch.setattr(
         "heatpose.train.loop.train_keypoints",
-        lambda run, maker, network, config, *rest, **more: seen.append(config.loss),
+        lambda run, maker, network, config, *rest, **more: seen.append(config),
     )
     out = ["--objects", str(models), "--out", str(tmp_path / "run"), *SMALL]
-    weights = ["--pose-weight", "0.5", "--monte-carlo-weight", "0.02"]
-    for options in ([], weights):
+    given = ["--pose-weight", "0.5", "--monte-carlo-weight", "0.02", "--labels", "shape"]
+    for options in ([], given):
         result = CliRunner().invoke(app, ["train", "keypoints", *out, *options])
         assert result.exit_code == 0, result.output
-    assert [(loss.pose, loss.monte_carlo) for loss in seen] == [(0.0, 0.0), (0.5, 0.02)]
+    losses = [(config.loss.pose, config.loss.monte_carlo) for config in seen]
+    assert losses == [(0.0, 0.0), (0.5, 0.02)]
+    assert [config.labels for config in seen] == ["colour", "shape"]
 
 
 @pytest.mark.slow

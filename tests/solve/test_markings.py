@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import trimesh
 
 from heatpose.geometry.rotations import matrix_from_vector
 from heatpose.geometry.transforms import (
@@ -14,10 +13,9 @@ from heatpose.geometry.transforms import (
     transform_points,
 )
 from heatpose.objects.catalogue import ObjectModel
-from heatpose.objects.mesh import Mesh, diameter
-from heatpose.objects.symmetry import symmetries_from_info
+from heatpose.objects.mesh import diameter
 from heatpose.render.raycast import Renderer
-from heatpose.solve.markings import OPPONENT, Markings, colour_volume, turns_of_shape
+from heatpose.solve.markings import OPPONENT, Markings, colour_volume
 from heatpose.types import PoseEstimate
 
 CAN, BRICK = 5, 3
@@ -25,24 +23,13 @@ POSE = make_transform(matrix_from_vector(np.array([1.3, 0.4, 0.2])), np.array([4
 ROUND = {"symmetries_continuous": [{"axis": [0, 0, 1], "offset": [0, 0, 0]}]}
 
 
-def can():
-    """A can of 80 x 120 mm around the origin, its side divided into uneven fields of colour."""
-    shape = trimesh.creation.cylinder(40.0, 120.0, sections=90).subdivide().subdivide()
-    vertices = np.array(shape.vertices)
-    angles = np.degrees(np.arctan2(vertices[:, 1], vertices[:, 0])) % 360
-    fields = np.searchsorted([20, 70, 95, 160, 200, 290], angles) + (vertices[:, 2] > 20)
-    paint = np.random.default_rng(3).integers(30, 230, (8, 3)).astype(np.uint8)
-    normals = np.array(shape.vertex_normals)
-    return Mesh(vertices, np.array(shape.faces, np.int32), normals, paint[fields])
-
-
 def model_of(object_id, mesh):
     return ObjectModel(object_id, "", mesh, mesh.corners, np.eye(4)[None], diameter(mesh))
 
 
 @pytest.fixture
-def objects(brick_mesh):
-    return {CAN: model_of(CAN, can()), BRICK: model_of(BRICK, brick_mesh)}
+def objects(brick_mesh, can_mesh):
+    return {CAN: model_of(CAN, can_mesh), BRICK: model_of(BRICK, brick_mesh)}
 
 
 @pytest.fixture
@@ -76,27 +63,6 @@ def at(pose, object_id):
 
 def degrees(pose, other):
     return np.degrees(rotation_angle(pose[:3, :3].T @ other[:3, :3]))
-
-
-def test_shape_allows_the_half_turns_of_a_brick_and_any_turn_of_a_can(objects, cube_mesh):
-    assert len(turns_of_shape(objects[BRICK])) == 4
-    assert len(turns_of_shape(objects[CAN])) == 2 * 72
-    assert len(turns_of_shape(model_of(1, cube_mesh))) == 24
-    for model in objects.values():
-        np.testing.assert_array_equal(turns_of_shape(model)[0], np.eye(4))
-
-
-def test_without_colours_nothing_tells_them_apart(objects):
-    for model in objects.values():
-        assert len(turns_of_shape(replace(model, mesh=replace(model.mesh, colours=None)))) == 1
-
-
-def test_turns_that_colours_allow_too_are_not_told_apart(objects):
-    """Of a plain can it does not matter, nor of a brick painted alike on opposite sides."""
-    all_round = symmetries_from_info(ROUND, max_step=0.1)
-    assert len(turns_of_shape(replace(objects[CAN], symmetries=all_round))) == 2  # and upside down
-    half_turn = turns_of_shape(objects[BRICK])[:2]
-    assert len(turns_of_shape(replace(objects[BRICK], symmetries=half_turn))) == 2
 
 
 @pytest.mark.parametrize("object_id", [CAN, BRICK])

@@ -262,6 +262,14 @@ def test_a_run_ends_with_its_schedule_when_the_time_is_up(tmp_path, maker, monke
     assert (run / "last.ckpt").read_bytes() == before  # no time, no step
 
 
+@pytest.mark.parametrize(("labels", "counts"), [("colour", [1, 2]), ("shape", [4, 24])])
+def test_labels_tell_turns_apart_by_colour_or_by_shape_alone(maker, labels, counts):
+    """A brick has three half turns, a cube 23 turns; the objects of a run stay what they are."""
+    module = KeypointTraining(make_network(NETWORK, 0), maker.objects, config(maker, labels=labels))
+    assert module.labels.symmetries[:, :, 0, 0].isfinite().sum(dim=1).tolist() == counts
+    assert [len(one.symmetries) for one in maker.objects] == [1, 2]
+
+
 def test_the_progress_bar_shows_time_where_that_decides(maker, monkeypatch):
     long = config(maker, samples=8000, minutes=1)
     bar = ProgressBar(long)

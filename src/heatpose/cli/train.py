@@ -55,6 +55,13 @@ def keypoints(
     precision: Annotated[
         Literal["bf16", "fp32"], typer.Option(help="What training computes in.")
     ] = "bf16",
+    labels: Annotated[
+        Literal["colour", "shape"],
+        typer.Option(
+            help="What keypoints tell of an object's turns: all that its colours do, or no more "
+            "than its shape does. Then its markings tell the rest, when poses are estimated."
+        ),
+    ] = "colour",
     pose_weight: Annotated[float, typer.Option(help="Weight of the pose term in the loss.")] = 0.0,
     monte_carlo_weight: Annotated[
         float, typer.Option(min=0, help="Weight of the Monte Carlo pose loss of EPro-PnP.")
@@ -138,6 +145,7 @@ def keypoints(
             bf16=precision == "bf16",
             frozen=frozen,
             keypoints=chosen_by,
+            labels=labels,
             seed=seed,
             workers=workers,
             devices=devices,

@@ -2,7 +2,7 @@
 
 Cans, bottles and boxes have shapes that several turns leave as they are: outlines and depth fit one
 as well as another, keypoints hardly tell them apart, and what is left is what is printed on them.
-So the turns that the shape of an object allows are looked up (`heatpose.objects.symmetry_search`),
+So the turns that the shape of an object allows are looked up (`heatpose.objects.shape_turns`),
 and the colours that it would show after each are held against the picture.
 
 None of these turns changes which pixels the object is seen at, so it is drawn once, and only the
@@ -21,11 +21,10 @@ from scipy.ndimage import distance_transform_edt
 from heatpose.data.crops import crop_around
 from heatpose.geometry.arrays import Array, Depth, Image, Mask
 from heatpose.geometry.camera import Camera
-from heatpose.geometry.transforms import invert, make_transform, rotation_angle
+from heatpose.geometry.transforms import invert, make_transform
 from heatpose.objects.catalogue import ObjectModel
 from heatpose.objects.mesh import Mesh, sample_colours
-from heatpose.objects.symmetry import symmetries_from_info
-from heatpose.objects.symmetry_search import find_symmetries
+from heatpose.objects.shape_turns import turns_of_shape
 from heatpose.render.raycast import Renderer
 from heatpose.solve.depth_verdict import agreeing_keypoints
 from heatpose.types import PoseEstimate
@@ -34,7 +33,6 @@ Floats = NDArray[np.float32]
 
 SIDE = 64  # px of the picture of an object
 STEP = np.radians(5)  # between turns about an axis that an object is round about
-SAME = np.radians(1)  # turns closer than this are one
 N_POINTS, CELLS = 40_000, 64  # of a surface, and along the longest side of its volume
 # Lightness, and red against green and both against blue, which lights change less.
 OPPONENT = np.array([[1, 1, 1], [6, -6, 0], [3, 3, -6]], np.float32) / 3
@@ -80,7 +78,7 @@ class Markings:
     def turns(self, object_id: int) -> Array:
         """Return the turns (m, 4, 4) that shape allows and colours do not, the identity first."""
         if object_id not in self._turns:
-            self._turns[object_id] = turns_of_shape(self.objects[object_id])
+            self._turns[object_id] = turns_of_shape(self.objects[object_id], STEP)
         return self._turns[object_id]
 
     def scores(
@@ -118,26 +116,6 @@ class Markings:
         if object_id not in self._colours:
             self._colours[object_id] = colour_volume(self.objects[object_id].mesh)
         return self._colours[object_id]
-
-
-def turns_of_shape(model: ObjectModel) -> Array:
-    """Return the turns after which only colours tell an object, the identity first.
-
-    They are (m, 4, 4), object from object, mm; no two are a symmetry of the object apart.
-    """
-    if model.mesh.colours is None and model.mesh.texture is None:
-        return np.eye(4)[None]
-    info = find_symmetries(model.mesh, with_colour=False).as_info()
-    own = model.symmetries[1:, :3, :3]
-    angles = rotation_angle(own) if len(own) else np.array([np.pi])
-    # Stored turns about a round axis stand for those between them as well.
-    same = max(SAME, angles.min() / 2 + SAME if angles.min() < 4 * STEP else 0)
-    kept = [np.eye(4)]
-    for turn in symmetries_from_info(info, max_step=STEP / 2):
-        between = np.array(kept)[:, None, :3, :3].swapaxes(-1, -2) @ turn[:3, :3]
-        if rotation_angle(model.symmetries[:, :3, :3].swapaxes(-1, -2) @ between).min() > same:
-            kept.append(turn)
-    return np.array(kept)
 
 
 @dataclass(frozen=True, eq=False)

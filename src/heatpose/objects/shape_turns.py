@@ -1,0 +1,49 @@
+"""Turns that the shape of an object allows, and its colours do not."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from heatpose.geometry.arrays import Array
+from heatpose.geometry.transforms import rotation_angle
+from heatpose.objects.catalogue import ObjectModel
+from heatpose.objects.symmetry import symmetries_from_info
+from heatpose.objects.symmetry_search import find_symmetries
+
+SAME = np.radians(1)  # turns closer than this are one
+
+
+def turns_of_shape(model: ObjectModel, step: float) -> Array:
+    """Return the turns after which only colours tell an object, the identity first.
+
+    Args:
+        model: the object.
+        step: rad between turns about an axis that it is round about.
+
+    Returns:
+        (m, 4, 4), object from object, mm; no two are a symmetry of the object apart.
+    """
+    if model.mesh.colours is None and model.mesh.texture is None:
+        return np.eye(4)[None]
+    info = find_symmetries(model.mesh, with_colour=False).as_info()
+    own = model.symmetries[1:, :3, :3]
+    angles = rotation_angle(own) if len(own) else np.array([np.pi])
+    # Stored turns about a round axis stand for those between them as well.
+    same = max(SAME, angles.min() / 2 + SAME if angles.min() < 4 * step else 0)
+    kept = [np.eye(4)]
+    for turn in symmetries_from_info(info, max_step=step / 2):
+        between = np.array(kept)[:, None, :3, :3].swapaxes(-1, -2) @ turn[:3, :3]
+        if rotation_angle(model.symmetries[:, :3, :3].swapaxes(-1, -2) @ between).min() > same:
+            kept.append(turn)
+    return np.array(kept)
+
+
+def without_markings(model: ObjectModel, step: float) -> ObjectModel:
+    """Return an object to which all turns that its shape allows are symmetries.
+
+    Args:
+        model: the object.
+        step: rad between turns about an axis that its shape is round about, but not its colours.
+    """
+    turns = turns_of_shape(model, step)
+    return replace(model, symmetries=(turns[:, None] @ model.symmetries).reshape(-1, 4, 4))

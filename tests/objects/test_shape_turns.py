@@ -1,0 +1,65 @@
+"""Which turns of an object only its colours tell from each other."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from heatpose.geometry.transforms import rotation_angle
+from heatpose.objects.catalogue import ObjectModel
+from heatpose.objects.mesh import diameter
+from heatpose.objects.shape_turns import turns_of_shape, without_markings
+from heatpose.objects.symmetry import symmetries_from_info
+
+STEP = np.radians(5)
+ROUND = {"symmetries_continuous": [{"axis": [0, 0, 1], "offset": [0, 0, 0]}]}
+
+
+def model_of(mesh):
+    return ObjectModel(1, "", mesh, mesh.corners, np.eye(4)[None], diameter(mesh))
+
+
+@pytest.fixture
+def can(can_mesh):
+    return model_of(can_mesh)
+
+
+@pytest.fixture
+def brick(brick_mesh):
+    return model_of(brick_mesh)
+
+
+def test_half_turns_of_a_brick_and_any_turn_of_a_can(brick, can, cube_mesh):
+    assert len(turns_of_shape(brick, STEP)) == 4
+    assert len(turns_of_shape(can, STEP)) == 2 * 72
+    assert len(turns_of_shape(can, 4 * STEP)) == 2 * 18
+    assert len(turns_of_shape(model_of(cube_mesh), STEP)) == 24
+    for model in (brick, can):
+        np.testing.assert_array_equal(turns_of_shape(model, STEP)[0], np.eye(4))
+
+
+def test_without_colours_nothing_tells_them_apart(brick, can):
+    for model in (brick, can):
+        plain = replace(model, mesh=replace(model.mesh, colours=None))
+        assert len(turns_of_shape(plain, STEP)) == 1
+
+
+def test_turns_that_colours_allow_too_are_not_told_apart(brick, can):
+    """Of a plain can it does not matter, nor of a brick painted alike on opposite sides."""
+    all_round = symmetries_from_info(ROUND, max_step=0.1)
+    assert len(turns_of_shape(replace(can, symmetries=all_round), STEP)) == 2  # and upside down
+    half_turn = turns_of_shape(brick, STEP)[:2]
+    assert len(turns_of_shape(replace(brick, symmetries=half_turn), STEP)) == 2
+
+
+def test_without_markings_all_of_them_are_symmetries(brick, can):
+    """Those that it has anyway included, each once."""
+    half_turn = turns_of_shape(brick, STEP)[:2]
+    for model, count in [(brick, 4), (replace(brick, symmetries=half_turn), 4), (can, 2 * 18)]:
+        plain = without_markings(model, 4 * STEP)
+        assert plain.mesh is model.mesh and len(plain.symmetries) == count
+        np.testing.assert_array_equal(plain.symmetries[0], np.eye(4))
+        turns = plain.symmetries[:, :3, :3]
+        between = rotation_angle(turns[:, None].swapaxes(-1, -2) @ turns)
+        assert between[~np.eye(count, dtype=bool)].min() > np.radians(15)
+        assert len(turns_of_shape(plain, 4 * STEP)) == 1
