@@ -100,7 +100,7 @@ class PoseEstimator:
         self.threads = threads or os.cpu_count() or 1
         self.renderer = Renderer({one.object_id: one.mesh for one in objects})
         self.search: DepthSearch | None = DepthSearch(self.objects, self.renderer)
-        self.markings = Markings(self.objects, self.renderer)
+        self.markings = Markings(self.objects, self.renderer, crop.labels)
         self.timed: Callable[[str], AbstractContextManager[object]] = _untimed
         self._index = {object_id: index for index, object_id in enumerate(self.objects)}
         self._lacked_depth = False

@@ -56,7 +56,7 @@ def run(tmp_path, network, cube_mesh, brick_mesh):
     notes = {
         "machine": "a desk",
         "samples": 12345,
-        "train": {"sample": {"margin": 1.3}, "loss": {"sigma": 1.25}},
+        "train": {"labels": "shape", "sample": {"margin": 1.3}, "loss": {"sigma": 1.25}},
     }
     save_network(run / "network.safetensors", network, notes)
     return run
@@ -86,11 +86,17 @@ def test_a_run_becomes_a_bundle_that_sees_the_same(run, tmp_path, network):
 
     assert [(o.object_id, o.name) for o in bundle.objects] == [(7, "obj_000007"), (3, "cube")]
     assert (bundle.name, bundle.crop.size, bundle.crop.margin) == ("toys", SIZE, 1.3)
-    assert (bundle.crop.stride, bundle.crop.sigma) == (4, 1.25)
+    assert (bundle.crop.stride, bundle.crop.sigma, bundle.crop.labels) == (4, 1.25, "shape")
     origin = bundle.provenance
     assert (origin.heatpose, origin.machine) == (heatpose.__version__, "a desk")
     assert (origin.samples, origin.network) == (12345, asdict(network.config))
-    for text in ("AR 0.99", "by hand, CC0", "12,345 views", "| 3 | cube | 138.6 | none |"):
+    for text in (
+        "AR 0.99",
+        "than shape does",
+        "by hand, CC0",
+        "12,345 views",
+        "| 3 | cube | 138.6 | none |",
+    ):
         assert text in bundle.card
 
     assert str(report.exact) in bundle.card

@@ -188,6 +188,7 @@ def _crop_settings(network: KeypointNet, training: Mapping[str, Any]) -> CropSet
         stride=STRIDE,
         sigma=config.get("loss", {}).get("sigma", SIGMA),
         inputs=list(network.config.inputs),
+        labels=config.get("labels", "colour"),
     )
 
 

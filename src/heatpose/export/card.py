@@ -8,6 +8,10 @@ from heatpose.runtime.bundle_record import CropSettings, DetectorSettings, Prove
 from heatpose.solve.probability import Calibration
 
 NOT_STATED = "Not stated."
+SHAPE_LABELS = """
+Keypoints tell no more of how an object is turned than its shape does: where that leaves several
+turns open, heatpose holds the colours of the model against the picture.
+"""
 DETECTOR_HEAD = "## The detector"  # after the keypoints' part of a card, where there is one
 CALIBRATION_HEAD = "## How sure it is"  # the last part of a card, where there is one
 
@@ -67,7 +71,7 @@ heatpose estimate IMAGES... --bundle {name}.heatpose --camera camera.json \\
 {_inputs(crop)} Its output is `heatmaps`,
 float32 (b, k, {crop.size // crop.stride}, {crop.size // crop.stride}), probabilities over the
 pixels of each map. Keypoints, diameters and symmetries (mm) are in `bundle.json`.
-
+{SHAPE_LABELS if crop.labels == "shape" else ""}
 The weights are stored as {weights}. On rendered views the keypoints lie {agreement} from those of
 the network as it was trained (px of the crop, computed in f32).
 

@@ -1,6 +1,12 @@
-"""Turns that the shape of an object allows, and its colours do not."""
+"""Turns that the shape of an object allows, and its colours do not.
+
+Keypoints can be trained to tell them apart by the colours around them. Or they are trained to tell
+shape alone, which takes far fewer samples: any of these turns is as right as another then, and
+`heatpose.solve.markings` chooses among them when the network is used.
+"""
 
 from dataclasses import replace
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -10,6 +16,7 @@ from heatpose.objects.catalogue import ObjectModel
 from heatpose.objects.symmetry import symmetries_from_info
 from heatpose.objects.symmetry_search import find_symmetries
 
+Labels: TypeAlias = Literal["colour", "shape"]  # what keypoints tell of how an object is turned
 SAME = np.radians(1)  # turns closer than this are one
 
 

@@ -12,12 +12,13 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from heatpose.errors import BundleError
+from heatpose.objects.shape_turns import Labels
 from heatpose.solve.probability import LEVELS, TERMS
 
 # Of bundle.json; a reader refuses a newer one. Format 1 knew no detector, 2 no calibration, 3 no
 # networks that look at depth, 4 no detectors that look at pictures in several sizes, 5 no second
-# calibration, 6 none of poses without outlines.
-FORMAT = 7
+# calibration, 6 none of poses without outlines, 7 no keypoints that tell no more than shape does.
+FORMAT = 8
 NO_CHECKSUM = "0" * 64
 NETWORK, CARD = "keypoints.onnx", "card.md"  # every bundle has these
 DETECTOR = "detector.onnx"  # and some have this
@@ -55,6 +56,7 @@ class CropSettings(_Record):
     sigma: float = Field(gt=0)  # of the heatmaps' Gaussians, heatmap px
     # What it looks at; depth is as `heatpose.data.depth_crops.network_depth` gives it.
     inputs: list[Literal["crops", "depth"]] = Field(default=["crops"], min_length=1)
+    labels: Labels = "colour"  # what its keypoints tell of how an object is turned
 
 
 class Provenance(_Record):

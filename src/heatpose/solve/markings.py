@@ -24,7 +24,7 @@ from heatpose.geometry.camera import Camera
 from heatpose.geometry.transforms import invert, make_transform
 from heatpose.objects.catalogue import ObjectModel
 from heatpose.objects.mesh import Mesh, sample_colours
-from heatpose.objects.shape_turns import turns_of_shape
+from heatpose.objects.shape_turns import Labels, turns_of_shape
 from heatpose.render.raycast import Renderer
 from heatpose.solve.depth_verdict import agreeing_keypoints
 from heatpose.types import PoseEstimate
@@ -39,15 +39,18 @@ OPPONENT = np.array([[1, 1, 1], [6, -6, 0], [3, 3, -6]], np.float32) / 3
 AROUND = 17  # side of the square, px, whose mean is taken away from the pixel in its middle
 FEWEST_PIXELS = 30  # that must be seen of an object
 IN_FRONT = 0.05  # diameters: what was measured nearer than the object by more hides it
-MARGIN = 0.05  # of correlation, by which another turn must be better
+MARGIN = 0.05  # of correlation, by which another turn must be better than what keypoints tell
 
 
 class Markings:
     """Turns objects as their markings say; what it takes is worked out when first needed."""
 
-    def __init__(self, objects: Mapping[int, ObjectModel], renderer: Renderer) -> None:
-        """Take the objects by id, and what renders them."""
+    def __init__(
+        self, objects: Mapping[int, ObjectModel], renderer: Renderer, labels: Labels = "colour"
+    ) -> None:
+        """Take the objects by id, what renders them, and what keypoints tell of their turns."""
         self.objects = objects
+        self.labels = labels
         self.renderer = renderer
         self._turns: dict[int, Array] = {}
         self._colours: dict[int, ColourVolume] = {}
@@ -64,9 +67,12 @@ class Markings:
             depth: (h, w), mm along z, NaN where nothing was measured; tells what hides it.
         """
         scores = self.scores(estimate, image, camera, depth)
-        if scores is None or scores.max() < scores[0] + MARGIN:
+        by_shape = self.labels == "shape"  # all turns are alike to the keypoints, and agree
+        if scores is None or scores.max() <= scores[0] + (0 if by_shape else MARGIN):
             return None
         pose = estimate.camera_from_object @ self.turns(estimate.object_id)[scores.argmax()]
+        if by_shape:
+            return replace(estimate, camera_from_object=pose)
         model = self.objects[estimate.object_id]
         inliers = agreeing_keypoints(pose, estimate, model, camera)
         return replace(estimate, camera_from_object=pose, inliers=inliers)

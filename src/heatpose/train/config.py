@@ -7,11 +7,11 @@ from heatpose.data.batch_detection import DetectionDrawingConfig
 from heatpose.data.batch_samples import DrawingConfig
 from heatpose.data.detection_samples import DetectionSampleConfig
 from heatpose.data.samples import SampleConfig
+from heatpose.objects.shape_turns import Labels
 from heatpose.train.detection_losses import DetectionLossConfig
 from heatpose.train.losses import LossConfig
 
 Schedule: TypeAlias = Literal["cosine", "constant", "one-cycle"]
-Labels: TypeAlias = Literal["colour", "shape"]
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,7 @@ class TrainConfig(RunConfig):
 
     frozen: bool = False  # stem and first stage keep their weights
     keypoints: str = "fps"  # how the objects' keypoints were chosen
-    # What they tell: turns that only colours do, too, or no more than shape does; markings say
-    # which of the turns it is when the network is used (`heatpose.solve.markings`).
-    labels: Labels = "colour"
+    labels: Labels = "colour"  # what they tell of how an object is turned
     sample: SampleConfig = field(default_factory=SampleConfig)
     drawing: DrawingConfig | None = None  # of samples that are drawn on the device instead
     loss: LossConfig = field(default_factory=LossConfig)
