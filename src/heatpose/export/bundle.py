@@ -19,6 +19,7 @@ from heatpose.model.heatmaps import SIGMA, STRIDE
 from heatpose.model.network import KeypointNet
 from heatpose.model.weights import load_network
 from heatpose.objects.catalogue import ObjectModel, object_from_record
+from heatpose.objects.shape_turns import with_shape_symmetries
 from heatpose.runtime.bundle import Bundle, read_bundle, write_bundle
 from heatpose.runtime.bundle_record import CropSettings, Provenance
 from heatpose.runtime.torch_predictor import TorchPredictor
@@ -93,7 +94,7 @@ def export_run(
         exported = quantise_network(network, *views)
         report = _agreements(network, exported, objects, crop)
     name = name or out.stem
-    small = tuple(replace(model, mesh=small_mesh(model.mesh)) for model in objects)
+    small = tuple(_bundled(model) for model in objects)
     weights = "int8" if int8_keypoints else "float16"
     card = write_card(name, small, crop, provenance, str(report.exact), weights)
     bundle = Bundle(name, small, crop, exported, provenance, card)
@@ -170,6 +171,11 @@ def read_run_objects(run: Path) -> list[ObjectModel]:
     if number != OBJECTS_FORMAT:
         raise DataError(f"{path} has format {number!r}, this heatpose reads {OBJECTS_FORMAT}")
     return [object_from_record(record, run) for record in records]
+
+
+def _bundled(model: ObjectModel) -> ObjectModel:
+    """Return an object with a small mesh, which knows what was found on the whole one."""
+    return replace(with_shape_symmetries(model), mesh=small_mesh(model.mesh))
 
 
 def _renamed(objects: list[ObjectModel], names: Mapping[int, str]) -> list[ObjectModel]:

@@ -35,6 +35,9 @@ class ObjectModel:
     keypoints: Array  # (k, 3), mm, object frame
     symmetries: Array  # (m, 4, 4), object from object, the identity first
     diameter: float  # mm
+    # Symmetries of its shape, whatever its colours, as models_info.json has them; None where
+    # nobody has looked for them.
+    shape_symmetries: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         k, m = len(self.keypoints), len(self.symmetries)
@@ -189,6 +192,7 @@ class _Record(BaseModel):
     diameter_mm: float = Field(gt=0)
     keypoints_mm: list[tuple[float, float, float]] = Field(min_length=1)
     symmetries: list[list[list[float]]] = Field(min_length=1)
+    shape_symmetries: dict[str, Any] | None = None
     mesh: str
 
 
@@ -199,7 +203,7 @@ def object_to_record(model: ObjectModel, mesh_file: str) -> dict[str, Any]:
         model: the object.
         mesh_file: path of the mesh, relative to the folder of the record.
     """
-    return {
+    record = {
         "id": model.object_id,
         "name": model.name,
         "diameter_mm": model.diameter,
@@ -207,6 +211,9 @@ def object_to_record(model: ObjectModel, mesh_file: str) -> dict[str, Any]:
         "symmetries": model.symmetries.tolist(),
         "mesh": mesh_file,
     }
+    if model.shape_symmetries is not None:
+        record["shape_symmetries"] = dict(model.shape_symmetries)
+    return record
 
 
 def object_from_record(record: Any, folder: Path) -> ObjectModel:
@@ -220,6 +227,7 @@ def object_from_record(record: Any, folder: Path) -> ObjectModel:
         mesh_path = (folder / read.mesh).resolve()
         if not mesh_path.is_relative_to(folder.resolve()):
             raise ValueError(f"mesh {read.mesh} lies outside {folder}")
+        symmetries_from_info(read.shape_symmetries or {})  # an error now, not when it is used
         return ObjectModel(
             object_id=read.id,
             name=read.name,
@@ -227,6 +235,7 @@ def object_from_record(record: Any, folder: Path) -> ObjectModel:
             keypoints=np.array(read.keypoints_mm, float),
             symmetries=np.array(read.symmetries, float),
             diameter=read.diameter_mm,
+            shape_symmetries=read.shape_symmetries,
         )
     except ValidationError as error:
         first = error.errors()[0]

@@ -20,6 +20,12 @@ Labels: TypeAlias = Literal["colour", "shape"]  # what keypoints tell of how an 
 SAME = np.radians(1)  # turns closer than this are one
 
 
+def with_shape_symmetries(model: ObjectModel) -> ObjectModel:
+    """Return an object whose mesh was searched for the symmetries of its shape."""
+    found = find_symmetries(model.mesh, with_colour=False).as_info()
+    return replace(model, shape_symmetries=found)
+
+
 def turns_of_shape(model: ObjectModel, step: float) -> Array:
     """Return the turns after which only colours tell an object, the identity first.
 
@@ -32,13 +38,14 @@ def turns_of_shape(model: ObjectModel, step: float) -> Array:
     """
     if model.mesh.colours is None and model.mesh.texture is None:
         return np.eye(4)[None]
-    info = find_symmetries(model.mesh, with_colour=False).as_info()
+    if model.shape_symmetries is None:
+        model = with_shape_symmetries(model)
     own = model.symmetries[1:, :3, :3]
     angles = rotation_angle(own) if len(own) else np.array([np.pi])
     # Stored turns about a round axis stand for those between them as well.
     same = max(SAME, angles.min() / 2 + SAME if angles.min() < 4 * step else 0)
     kept = [np.eye(4)]
-    for turn in symmetries_from_info(info, max_step=step / 2):
+    for turn in symmetries_from_info(model.shape_symmetries or {}, max_step=step / 2):
         between = np.array(kept)[:, None, :3, :3].swapaxes(-1, -2) @ turn[:3, :3]
         if rotation_angle(model.symmetries[:, :3, :3].swapaxes(-1, -2) @ between).min() > same:
             kept.append(turn)
