@@ -100,6 +100,8 @@ def test_a_run_becomes_a_bundle_that_sees_the_same(run, tmp_path, network):
         assert text in bundle.card
 
     assert str(report.exact) in bundle.card
+    turns = [len(one.shape_symmetries["symmetries_discrete"]) for one in bundle.objects]
+    assert turns == [3, 23]  # a brick's and a cube's
 
     crops, index, _ = rendered_crops(bundle.objects, SIZE, 1.3)
     heatmaps = open_predictor(bundle.network, precision="f32")(crops, index)

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -103,6 +104,18 @@ def test_a_record_gives_the_object_back(folder):
     np.testing.assert_array_equal(back.keypoints, model.keypoints)
     np.testing.assert_array_equal(back.symmetries, model.symmetries)
     np.testing.assert_array_equal(back.mesh.vertices, model.mesh.vertices)
+
+
+def test_and_what_is_known_of_the_symmetries_of_its_shape(folder):
+    model = read_models(folder, 16)[2]
+    assert model.shape_symmetries is None
+    for known in ({}, {"symmetries_continuous": [{"axis": [0, 0, 1], "offset": [0, 0, 0]}]}):
+        record = object_to_record(replace(model, shape_symmetries=known), "obj_000002.ply")
+        back = object_from_record(json.loads(json.dumps(record)), folder)
+        assert back.shape_symmetries == known
+    wrong = record | {"shape_symmetries": {"symmetries_discrete": [[1, 2, 3]]}}
+    with pytest.raises(DataError, match="symmetries_discrete must be 16 finite numbers"):
+        object_from_record(wrong, folder)
 
 
 @pytest.mark.parametrize(

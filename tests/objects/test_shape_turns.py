@@ -8,7 +8,7 @@ import pytest
 from heatpose.geometry.transforms import rotation_angle
 from heatpose.objects.catalogue import ObjectModel
 from heatpose.objects.mesh import diameter
-from heatpose.objects.shape_turns import turns_of_shape, without_markings
+from heatpose.objects.shape_turns import turns_of_shape, with_shape_symmetries, without_markings
 from heatpose.objects.symmetry import symmetries_from_info
 
 STEP = np.radians(5)
@@ -36,6 +36,18 @@ def test_half_turns_of_a_brick_and_any_turn_of_a_can(brick, can, cube_mesh):
     assert len(turns_of_shape(model_of(cube_mesh), STEP)) == 24
     for model in (brick, can):
         np.testing.assert_array_equal(turns_of_shape(model, STEP)[0], np.eye(4))
+
+
+def test_what_was_found_before_is_not_looked_for_again(brick):
+    """Small meshes of bundles need not have all symmetries that the whole ones had."""
+    known = with_shape_symmetries(brick)
+    assert len(known.shape_symmetries["symmetries_discrete"]) == 3
+    skewed = brick.mesh.vertices.copy()
+    skewed[0] += 40  # one corner
+    small = replace(known, mesh=replace(known.mesh, vertices=skewed))
+    assert len(turns_of_shape(small, STEP)) == 4
+    assert len(turns_of_shape(replace(small, shape_symmetries=None), STEP)) < 4
+    assert len(turns_of_shape(replace(small, shape_symmetries={}), STEP)) == 1
 
 
 def test_without_colours_nothing_tells_them_apart(brick, can):

@@ -50,6 +50,7 @@ def train_pose_network(
         workers=config.workers,
         sample=SampleConfig(crop_size=config.crop_side, harsh=HARSH, views=views),
         frozen=config.init is not None,
+        labels="shape",
         drawing=DrawingConfig() if config.on_device else None,
     )
     maker = make_maker(
