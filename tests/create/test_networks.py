@@ -34,6 +34,8 @@ def test_networks_are_trained_without_scenes_where_samples_are_drawn_on_the_devi
     assert json.loads((tmp_path / "run" / "log.jsonl").read_text())["samples"] == 8
     if train is not train_pose_network:  # frames are drawn whole, and looked at in that size
         assert image_size_of(trained) == 96
+    else:
+        assert trained["labels"] == "shape"
 
 
 @pytest.mark.parametrize(

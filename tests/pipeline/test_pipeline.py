@@ -220,6 +220,11 @@ def test_markings_turn_what_keypoints_have_the_wrong_way_round(brick_mesh, camer
         [estimate] = estimator(observation, found)
         degrees, mm = difference(estimate.camera_from_object, expected)
         assert degrees < 1 and mm < 3
+    by_shape = CROP.model_copy(update={"labels": "shape"})
+    for crop, agree in ((CROP, False), (by_shape, True)):  # with any turn, if they tell no more
+        estimator = KnowsTheCropCameras(network, [brick], crop, Effort(outline=False))
+        [estimate] = estimator(observation, found)
+        assert estimate.inliers.all() == agree
 
 
 def test_depth_corrects_what_markings_have_turned(brick_mesh, camera):
