@@ -92,7 +92,7 @@ def test_a_run_becomes_a_bundle_that_sees_the_same(run, tmp_path, network):
     assert (origin.samples, origin.network) == (12345, asdict(network.config))
     for text in (
         "AR 0.99",
-        "than shape does",
+        "than its shape does",
         "by hand, CC0",
         "12,345 views",
         "| 3 | cube | 138.6 | none |",
