@@ -136,6 +136,14 @@ def test_views_are_drawn_as_training_drew_its_samples(objects, numbered):
     assert (config.views.upright, config.views.hidden, config.depth) == (0.6, 0.3, None)
 
 
+@pytest.mark.parametrize(("labels", "counts"), [("colour", [1, 2]), ("shape", [4, 24])])
+def test_turns_that_a_network_was_not_taught_to_tell_are_symmetries(
+    objects, numbered, labels, counts
+):
+    maker = view_maker(Trained(Perfect(numbered), objects, {"labels": labels}), None)
+    assert [len(one.symmetries) for one in maker.objects] == counts
+
+
 @pytest.mark.parametrize("count", [4, 9, 64])
 def test_candidates_are_of_several_kinds(brick_mesh, count):
     points, parts = candidate_keypoints(brick_mesh, count), candidate_parts(count)

@@ -129,11 +129,14 @@ class ColourVolume:
     """The colour of the nearest part of a surface, all around it."""
 
     cell_from_object: Array  # (4, 4): cells along x, y and z from mm in the object frame
-    shape: tuple[int, int, int]
+    shape: tuple[int, int, int]  # number of cells along x, y and z
     colours: Floats  # (a b c, 3), as `OPPONENT` has them
 
     def __call__(self, points: Floats, turn: Array) -> Floats:
-        """Return the colours (n, 3) at points (n, 3), mm, after a turn of these (4, 4)."""
+        """Return the colours (n, 3) at points (n, 3), mm, once a turn (4, 4) has moved them.
+
+        Points are in the object frame, before and after.
+        """
         into = (self.cell_from_object @ turn)[:3].astype(np.float32)
         cells = points @ into[:, :3].T + into[:, 3]
         x, y, z = np.clip(cells, 0, np.array(self.shape, np.float32) - 1).astype(np.int32).T

@@ -37,6 +37,7 @@ from heatpose.train.candidates import (
     measure_views,
     precision_in,
 )
+from heatpose.train.labels import as_labelled
 from heatpose.train.start import Trained
 
 LOG = logging.getLogger(__name__)
@@ -68,7 +69,10 @@ class Choice:
 
 
 def view_maker(trained: Trained, backgrounds: Path | None) -> SampleMaker:
-    """Return what renders views as the network saw them in training, from the same sides."""
+    """Return what renders views as the network saw them in training, from the same sides.
+
+    Turns that it was not taught to tell apart are symmetries of its objects.
+    """
     config = trained.training.get("sample", {})
     views = config.get("views", {})
     hidden = views.get("hidden", 0.0) if len(trained.objects) > 1 else 0.0
@@ -78,7 +82,8 @@ def view_maker(trained: Trained, backgrounds: Path | None) -> SampleMaker:
         views=ViewConfig(upright=views.get("upright", 0.0), hidden=hidden),
         depth=DepthConfig() if "depth" in trained.network.config.inputs else None,
     )
-    return SampleMaker(trained.objects, Backgrounds(backgrounds), sample)
+    objects = as_labelled(trained.objects, trained.training.get("labels", "colour"))
+    return SampleMaker(objects, Backgrounds(backgrounds), sample)
 
 
 def choose_keypoints(

@@ -15,10 +15,20 @@ from heatpose.geometry.transforms import transform_points
 from heatpose.model.heatmaps import STRIDE, crop_from_heatmap
 from heatpose.objects.catalogue import ObjectModel
 from heatpose.objects.keypoints import box_keypoints, farthest_keypoints
+from heatpose.objects.shape_turns import Labels, without_markings
 from heatpose.render.raycast import Rendering
 from heatpose.train.pose_targets import PoseTargets
 
+# Between labellings of objects that are round but for their colours, rad; see `find_objects`.
+LABEL_STEP = 0.2
 LARGEST_DISAGREEMENT = 0.2  # px of the crop, between labels and rendered surface
+
+
+def as_labelled(objects: Sequence[ObjectModel], labels: Labels) -> list[ObjectModel]:
+    """Return objects with the symmetries that keypoints are not to tell apart."""
+    if labels == "colour":
+        return list(objects)
+    return [without_markings(one, LABEL_STEP) for one in objects]
 
 
 class KeypointLabels(nn.Module):

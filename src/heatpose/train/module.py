@@ -11,15 +11,11 @@ from heatpose.model.heatmaps import STRIDE
 from heatpose.model.network import KeypointNet
 from heatpose.model.weights import save_network
 from heatpose.objects.catalogue import ObjectModel
-from heatpose.objects.shape_turns import without_markings
 from heatpose.train.config import TrainConfig
 from heatpose.train.contact_sheet import contact_sheet, decoded_error
-from heatpose.train.labels import KeypointLabels
+from heatpose.train.labels import KeypointLabels, as_labelled
 from heatpose.train.losses import KeypointLoss, keypoint_loss
 from heatpose.train.training import Batch, Examination, Training
-
-# Between labellings of objects that are round but for their colours, rad; see `find_objects`.
-LABEL_STEP = 0.2
 
 
 class KeypointTraining(Training[KeypointNet, TrainConfig]):
@@ -34,9 +30,7 @@ class KeypointTraining(Training[KeypointNet, TrainConfig]):
                 f"a network of fusion {network.config.fusion!r} takes {network.config.inputs}, "
                 f"but samples are made with depth {config.sample.depth}"
             )
-        if config.labels == "shape":
-            objects = [without_markings(one, LABEL_STEP) for one in objects]
-        self.labels = KeypointLabels(objects)
+        self.labels = KeypointLabels(as_labelled(objects, config.labels))
 
     def frozen_parts(self) -> list[nn.Module]:
         """Return stem and first stage if they are to stay."""
