@@ -18,6 +18,9 @@ from heatpose.objects.symmetry_search import find_symmetries
 
 Labels: TypeAlias = Literal["colour", "shape"]  # what keypoints tell of how an object is turned
 SAME = np.radians(1)  # turns closer than this are one
+# Unless they are turns about an axis, shapes have none that are closer than this, and two that are
+# so close are two measurements of one: published symmetries and those found differ by degrees.
+APART = np.radians(15)
 
 
 def with_shape_symmetries(model: ObjectModel) -> ObjectModel:
@@ -40,12 +43,15 @@ def turns_of_shape(model: ObjectModel, step: float) -> Array:
         return np.eye(4)[None]
     if model.shape_symmetries is None:
         model = with_shape_symmetries(model)
+    shape = model.shape_symmetries or {}
     own = model.symmetries[1:, :3, :3]
     angles = rotation_angle(own) if len(own) else np.array([np.pi])
     # Stored turns about a round axis stand for those between them as well.
     same = max(SAME, angles.min() / 2 + SAME if angles.min() < 4 * step else 0)
+    if not shape.get("symmetries_continuous"):
+        same = max(same, APART)
     kept = [np.eye(4)]
-    for turn in symmetries_from_info(model.shape_symmetries or {}, max_step=step / 2):
+    for turn in symmetries_from_info(shape, max_step=step / 2):
         between = np.array(kept)[:, None, :3, :3].swapaxes(-1, -2) @ turn[:3, :3]
         if rotation_angle(model.symmetries[:, :3, :3].swapaxes(-1, -2) @ between).min() > same:
             kept.append(turn)
