@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ class Mesh:
         """The centre of the bounding box, (3,), mm."""
         return (self.lower + self.upper) / 2
 
-    @property
+    @cached_property
     def corners(self) -> Array:
         """The corners of the bounding box, x changing slowest, (8, 3), mm."""
         ends = np.stack([self.lower, self.upper])

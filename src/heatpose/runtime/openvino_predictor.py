@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ class OpenVinoPredictor:
         self._streams = min(threads or os.cpu_count() or 1, MOST_STREAMS)
         self._options = (threads, precision)
         self._compiled: dict[int, tuple[openvino.CompiledModel, openvino.AsyncInferQueue]] = {}
+        self._request: openvino.InferRequest | None = None
         self._in_streams(self._streams)
 
     @property
@@ -48,14 +49,22 @@ class OpenVinoPredictor:
     ) -> NDArray[np.float32]:
         """Predict heatmaps (b, k, s / 4, s / 4) from crops (b, s, s, 3) and objects (b,)."""
         given = checked_inputs(self._inputs, crops, object_index, depth)
-        # One crop alone gets all threads.
-        compiled, queue = self._in_streams(1 if len(crops) == 1 else self._streams)
+        if len(crops) == 1:
+            return self._alone(given)
+        compiled, queue = self._in_streams(self._streams)
         heatmaps = np.empty((len(crops), *compiled.output().shape[1:]), np.float32)
         for i in range(len(crops)):
             one = {name: values[i, None] for name, values in given.items()}
             queue.start_async(one, heatmaps[i])
         queue.wait_all()
         return heatmaps
+
+    def _alone(self, given: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """Predict the heatmaps of one crop, on all threads; a queue would hand it on to another."""
+        if self._request is None:
+            self._request = self._in_streams(1)[0].create_infer_request()
+        self._request.infer(dict(given))
+        return np.array(self._request.get_output_tensor().data, np.float32)
 
     def _in_streams(self, n: int) -> tuple[openvino.CompiledModel, openvino.AsyncInferQueue]:
         """Return the network for n crops at a time; compiled when first needed."""
