@@ -74,6 +74,24 @@ def test_whatever_turn_the_markings_say_how_it_is(markings, renderer, camera, ob
         assert degrees(found.camera_from_object, POSE) < 4
 
 
+def test_far_fewer_turns_than_all_find_the_best_of_all(
+    markings, objects, renderer, camera, monkeypatch
+):
+    image, _ = photograph(renderer, camera, CAN)
+    monkeypatch.setattr("heatpose.solve.markings.FIRST", 0)
+    thorough = Markings(objects, renderer)
+    thorough.scores(at(POSE, CAN), image, camera, None)
+    monkeypatch.undo()
+    for turn in markings.turns(CAN)[2::29]:
+        wrong = at(POSE @ invert(turn), CAN)
+        quick = markings.scores(wrong, image, camera, None)
+        everything = thorough.scores(wrong, image, camera, None)
+        assert np.isfinite(everything).all() and np.isfinite(quick).sum() < 0.5 * len(quick)
+        assert quick.argmax() == everything.argmax()
+        there = np.isfinite(quick)
+        np.testing.assert_array_equal(quick[there], everything[there])
+
+
 @pytest.mark.parametrize("object_id", [CAN, BRICK])
 def test_what_is_right_stays(markings, renderer, camera, object_id):
     image, depth = photograph(renderer, camera, object_id)

@@ -8,6 +8,7 @@ and the colours that it would show after each are held against the picture.
 None of these turns changes which pixels the object is seen at, so it is drawn once, and only the
 colours of the points that are seen change. Of these and of the picture's, what is the same all
 around a pixel is taken away, which light and shade are, and what is left of both is correlated.
+Of the many turns of a round object a few that are far apart come first, then those near the best.
 """
 
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ from scipy.ndimage import distance_transform_edt
 from heatpose.data.crops import crop_around
 from heatpose.geometry.arrays import Array, Depth, Image, Mask
 from heatpose.geometry.camera import Camera
-from heatpose.geometry.transforms import invert, make_transform
+from heatpose.geometry.transforms import invert, make_transform, rotation_angle
 from heatpose.objects.catalogue import ObjectModel
 from heatpose.objects.mesh import Mesh, sample_colours
 from heatpose.objects.shape_turns import Labels, turns_of_shape
@@ -33,6 +34,7 @@ Floats = NDArray[np.float32]
 
 SIDE = 64  # px of the picture of an object
 STEP = np.radians(5)  # between turns about an axis that an object is round about
+FIRST, N_BEST = np.radians(15), 4  # those looked at first are so far apart; and which are followed
 N_POINTS, CELLS = 40_000, 64  # of a surface, and along the longest side of its volume
 # Lightness, and red against green and both against blue, which lights change less.
 OPPONENT = np.array([[1, 1, 1], [6, -6, 0], [3, 3, -6]], np.float32) / 3
@@ -52,7 +54,7 @@ class Markings:
         self.objects = objects
         self.labels = labels
         self.renderer = renderer
-        self._turns: dict[int, Array] = {}
+        self._turns: dict[int, _Turns] = {}
         self._colours: dict[int, ColourVolume] = {}
 
     def __call__(
@@ -70,7 +72,8 @@ class Markings:
         by_shape = self.labels == "shape"  # all turns are alike to the keypoints, and agree
         if scores is None or scores.max() <= scores[0] + (0 if by_shape else MARGIN):
             return None
-        pose = estimate.camera_from_object @ self.turns(estimate.object_id)[scores.argmax()]
+        turn = self.turns(estimate.object_id)[scores.argmax()]
+        pose = estimate.camera_from_object @ turn
         if by_shape:
             return replace(estimate, camera_from_object=pose)
         model = self.objects[estimate.object_id]
@@ -83,16 +86,15 @@ class Markings:
 
     def turns(self, object_id: int) -> Array:
         """Return the turns (m, 4, 4) that shape allows and colours do not, the identity first."""
-        if object_id not in self._turns:
-            self._turns[object_id] = turns_of_shape(self.objects[object_id], STEP)
-        return self._turns[object_id]
+        return self._known(object_id).all
 
     def scores(
         self, estimate: PoseEstimate, image: Image, camera: Camera, depth: Depth | None
     ) -> Array | None:
         """Return how well colours after each turn fit a picture, (m,), correlations in [-1, 1].
 
-        None where there is no such turn, or too little of the object is seen.
+        Minus infinity for turns that were not looked at, as those near them fit badly. None where
+        there is no such turn, or too little of the object is seen.
         """
         object_id, pose = estimate.object_id, estimate.camera_from_object
         if not self.tell(estimate):
@@ -113,15 +115,48 @@ class Markings:
         share = _around(seen.astype(np.float32))[seen][:, None]
         colours = np.asarray(picture[seen] / 255 @ OPPONENT.T, np.float32)
         there = _details(colours, seen, share)
-        volume = self._volume(object_id)
-        # After a turn, another point of the object is where this one was.
-        shown = (volume(points, invert(turn)) for turn in self.turns(object_id))
-        return np.array([_correlation(there, _details(one, seen, share)) for one in shown])
+        volume, turns = self._volume(object_id), self._known(object_id)
+        scores = np.full(len(turns.all), -np.inf)
+
+        def look_at(chosen: NDArray[np.intp]) -> None:
+            # After a turn, another point of the object is where this one was.
+            shown = (volume(points, invert(turn)) for turn in turns.all[chosen])
+            scores[chosen] = [_correlation(there, _details(one, seen, share)) for one in shown]
+
+        look_at(turns.first)
+        best = np.argsort(-scores)[:N_BEST]
+        look_at(np.flatnonzero(turns.near[best].any(axis=0) & np.isinf(scores)))
+        return scores
+
+    def _known(self, object_id: int) -> "_Turns":
+        if object_id not in self._turns:
+            self._turns[object_id] = _Turns.of(turns_of_shape(self.objects[object_id], STEP))
+        return self._turns[object_id]
 
     def _volume(self, object_id: int) -> "ColourVolume":
         if object_id not in self._colours:
             self._colours[object_id] = colour_volume(self.objects[object_id].mesh)
         return self._colours[object_id]
+
+
+@dataclass(frozen=True, eq=False)
+class _Turns:
+    """Turns of an object, and which of them are near each other."""
+
+    all: Array  # (m, 4, 4), object from object, mm, the identity first
+    first: NDArray[np.intp]  # those looked at first, (p,): all others are near one of them
+    near: Mask  # pairs less than `FIRST` apart, (m, m)
+
+    @classmethod
+    def of(cls, turns: Array) -> "_Turns":
+        rotations = turns[:, :3, :3]
+        apart = rotation_angle(rotations[:, None].swapaxes(-1, -2) @ rotations)
+        near = apart < FIRST - 1e-6
+        first: list[int] = []
+        for i in range(len(turns)):
+            if not near[i, first].any():
+                first.append(i)
+        return cls(turns, np.array(first), near)
 
 
 @dataclass(frozen=True, eq=False)
