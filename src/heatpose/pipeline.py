@@ -40,7 +40,7 @@ from heatpose.solve.passes import (
     without_twins,
 )
 from heatpose.solve.pnp import Correspondences, PnPSolution, join_looks, solve_pnp
-from heatpose.solve.probability import Calibration, nearest_calibration
+from heatpose.solve.probability import Calibration, nearest_calibration, with_probability
 from heatpose.solve.visibility import with_visibility
 from heatpose.types import Detection, Effort, Observation, PoseEstimate
 
@@ -77,6 +77,7 @@ class PoseEstimator:
         *,
         detector: Detector | None = None,
         calibration: Calibration | None = None,
+        depth_calibration: Calibration | None = None,
         threads: int | None = None,
     ) -> None:
         """Put the stages together.
@@ -88,6 +89,7 @@ class PoseEstimator:
             effort: what is done for each pose.
             detector: finds the objects where the caller does not say where they are.
             calibration: turns what speaks for a pose into a probability, if that was learned.
+            depth_calibration: the same where depth had its say.
             threads: that share the objects of an image; None for as many as there are cores.
         """
         self.predictor = predictor
@@ -97,6 +99,7 @@ class PoseEstimator:
         self.effort = effort
         self.detector = detector
         self.calibration = calibration
+        self.depth_calibration = depth_calibration
         self.threads = threads or os.cpu_count() or 1
         self.renderer = Renderer({one.object_id: one.mesh for one in objects})
         self.search: DepthSearch | None = DepthSearch(self.objects, self.renderer)
@@ -148,6 +151,7 @@ class PoseEstimator:
             effort,
             detector=detector,
             calibration=nearest_calibration(bundle.calibrations, effort),
+            depth_calibration=nearest_calibration(bundle.calibrations, effort, depth=True),
             threads=threads,
         )
 
@@ -361,12 +365,14 @@ class PoseEstimator:
     ) -> list[PoseEstimate]:
         """Correct poses by measured depth, and look for others where it contradicts them.
 
-        Score, evidence and probability stay those of the picture, by which they were learned.
+        Their probability is what was learned of poses with depth; where nothing was, it stays that
+        of the pose from the picture, as their score does. So it is where nothing was measured.
         """
-        if observation.depth is None:
+        if observation.depth is None or not np.isfinite(observation.depth).any():
             return list(estimates)
-        return correct_with_depth(
+        corrected = correct_with_depth(
             estimates,
+            self.objects,
             observation.depth,
             observation.image,
             observation.camera,
@@ -374,6 +380,7 @@ class PoseEstimator:
             self.threads,
             self.search if search else None,
         )
+        return [with_probability(one, self.depth_calibration) for one in corrected]
 
     def turn_as_marked(
         self, estimates: Sequence[PoseEstimate], observation: Observation

@@ -67,6 +67,17 @@ class Effort:
 
 
 @dataclass(frozen=True)
+class DepthEvidence:
+    """How well a pose fits depth, and picture and depth together."""
+
+    near: float  # share of its surface with a measured depth that lies there
+    contradicted: float  # share of it that was measured farther away
+    hidden: float  # share of it that was measured nearer
+    overlap: float  # of the box of what is seen of it with the detection's (IoU)
+    support: float  # of the keypoints, in [0, 1]
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What speaks for a pose and against it, apart from how sure the detector was."""
 
@@ -76,6 +87,7 @@ class Evidence:
     offset: float  # mean distance of its outline from the picture's, px of a crop 128 px wide
     open_share: float  # of its outline that no other object hides
     spread: float  # root mean square of what points are off by its covariance, in diameters
+    depth: DepthEvidence | None = None  # where depth had its say; the rest is of the pose before
 
 
 @dataclass(frozen=True, eq=False)

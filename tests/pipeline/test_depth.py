@@ -1,5 +1,7 @@
 """What the pipeline does with depth."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from heatpose.data.depth_crops import crop_depth_around, network_depth
@@ -106,7 +108,9 @@ def test_depth_corrects_poses_and_leaves_what_the_picture_said_of_them(
     degrees, mm = difference(corrected.camera_from_object, farther)
     assert degrees < 0.2 and mm < 1
     assert corrected.depth_agreement > 0.9
-    assert (corrected.score, corrected.evidence) == (alone.score, alone.evidence)
+    assert corrected.score == alone.score and unseen.evidence == alone.evidence
+    assert replace(corrected.evidence, depth=None) == alone.evidence
+    assert corrected.evidence.depth.near > 0.9 and corrected.evidence.depth.contradicted < 0.1
     np.testing.assert_array_equal(unseen.camera_from_object, alone.camera_from_object)
     assert alone.depth_agreement is unseen.depth_agreement is None
     for effort in (Effort(depth=False), Effort(geometry=False)):

@@ -299,7 +299,7 @@ def test_an_archive_of_other_things_is_no_bundle(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda r: r.update(format=9), "format 9, newer than the 8"),
+        (lambda r: r.update(format=10), "format 10, newer than the 9"),
         (lambda r: r["crop"].update(inputs=["crops", "touch"]), "crop.inputs.1"),
         (lambda r: r["crop"].update(inputs=[]), "crop.inputs"),
         (lambda r: r["crop"].update(size=100), "crop.size"),

@@ -7,7 +7,10 @@ from heatpose.geometry.camera import Camera
 from heatpose.solve.depth_view import SIDE, cut_depth
 
 CAMERA = Camera(500.0, 500, 160, 120, width=320, height=240)
-WHOLE = slice(96, 144), slice(136, 184)  # with its margin it is as large as SIDE allows at full size
+WHOLE = (
+    slice(96, 144),
+    slice(136, 184),
+)  # with a margin, less than SIDE
 
 
 def step(rows, cols, height):

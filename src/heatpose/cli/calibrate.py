@@ -43,6 +43,9 @@ def calibrate(
     looks: options.Looks = 1,
     passes: options.Passes = 1,
     outline: options.Outline = True,
+    depth: Annotated[
+        bool, typer.Option("--depth", help="Poses that the depth of the data set corrects.")
+    ] = False,
     runtime: RuntimeOption = Runtime.openvino,
     threads: options.Threads = None,
 ) -> None:
@@ -54,7 +57,8 @@ def calibrate(
 
     What is learned holds for poses found in the same way: a bundle may have a calibration for each
     number of --looks and --passes, and the nearest one counts; for poses without outlines only one
-    learned with --no-outline.
+    learned with --no-outline, for poses that depth corrected only one learned with --depth. Depth
+    should be as good as that it is meant for: `synth --depth-sensor any` draws all kinds.
     """
     from dataclasses import replace
 
@@ -74,12 +78,13 @@ def calibrate(
         raise OptionError("--boxes and --true-boxes exclude each other")
     contents = read_bundle(bundle)
     effort = Effort(looks=looks, passes=passes, outline=outline)
-    own = nearest_calibration(contents.calibrations, effort)
+    own = nearest_calibration(contents.calibrations, effort, depth=depth)
     if out is None and own is None:
-        of = "" if outline else " of poses without outlines"
+        of = (" of poses" if depth or not outline else "") + (" with depth" if depth else "")
+        of += "" if outline else " without outlines"
         raise OptionError(f"{bundle} has no calibration{of} to check: learn one with --out")
     data = BopDataset(dataset, split, targets)
-    frames = _frames(contents, data, boxes, true_boxes)
+    frames = _frames(contents, data, boxes, true_boxes, depth)
     has_boxes = true_boxes or boxes is not None
     estimator = open_estimator(
         contents,
@@ -111,14 +116,23 @@ def calibrate(
 
 
 def _frames(
-    bundle: "Bundle", dataset: "BopDataset", boxes: Path | None, true_boxes: bool
+    bundle: "Bundle", dataset: "BopDataset", boxes: Path | None, true_boxes: bool, depth: bool
 ) -> "list[Frame]":
     """Return all targets that the bundle knows, with the boxes they are looked for in."""
-    from heatpose.data.frames import CANDIDATES, frames_of_targets, with_true_boxes
+    from heatpose.data.frames import (
+        CANDIDATES,
+        frames_of_targets,
+        with_depth_of,
+        with_true_boxes,
+    )
 
     known = [one.object_id for one in bundle.objects]
     candidates = 1 if true_boxes or boxes is not None else CANDIDATES
     frames = frames_of_targets(dataset, boxes, known, known_only=True, candidates=candidates)
+    if depth:
+        frames = [frame for frame in with_depth_of(frames, dataset) if frame.depth is not None]
+        if not frames:
+            raise OptionError(f"--depth: {dataset.root} has no depth images")
     return with_true_boxes(frames, dataset) if true_boxes else frames
 
 

@@ -9,9 +9,10 @@ from heatpose.cli import options
 from heatpose.errors import OptionError
 
 if TYPE_CHECKING:
+    from heatpose.render.depth_sensors import DepthSensor
     from heatpose.synth.run import Job
 
-DepthCamera = Literal["none", "structured-light", "stereo", "time-of-flight"]
+DepthCamera = Literal["none", "any", "structured-light", "stereo", "time-of-flight"]
 
 
 # What a benchmark leaves to who draws it.
@@ -60,7 +61,10 @@ def synth(
         typer.Option(help="Of mitsuba: cuda_ad_rgb, llvm_ad_rgb, scalar_rgb; or the fastest."),
     ] = None,
     depth_sensor: Annotated[
-        DepthCamera, typer.Option(help="What makes the depth; the true one is kept beside it.")
+        DepthCamera,
+        typer.Option(
+            help="What makes the depth; any: another for each image. The truth is kept beside."
+        ),
     ] = "none",
     workers: Annotated[
         int | None, typer.Option(help="Processes; as many as there are cores if not given.")
@@ -87,7 +91,6 @@ def synth(
 
     from heatpose.cli.failures import checked_options
     from heatpose.data.cameras import read_camera
-    from heatpose.render.depth_sensors import DepthSensor
     from heatpose.synth.layout import SceneConfig
     from heatpose.synth.recipe import SynthConfig
     from heatpose.synth.run import Order, prepare
@@ -96,14 +99,13 @@ def synth(
         seen_by = SceneConfig().camera if camera is None else read_camera(camera)
         if seen_by.distortion:
             typer.echo(f"{camera}: pictures are drawn as they are once the distortion is removed")
-        measured = None if depth_sensor == "none" else depth_sensor.replace("-", "_")
         config = SynthConfig(
             engine=engine,
             samples=samples,
             variant=variant,
             seed=seed,
             png=png,
-            depth=DepthSensor(measured) if measured else None,  # type: ignore[arg-type]
+            depth=_measured_by(depth_sensor),
             scene=SceneConfig(
                 camera=seen_by.ideal,
                 views=(views, views),
@@ -133,6 +135,15 @@ def synth(
 def _is_given(context: typer.Context, name: str) -> bool:
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
+
+
+def _measured_by(name: DepthCamera) -> "DepthSensor | Literal['any'] | None":
+    """Return what `SynthConfig` calls a depth camera."""
+    from heatpose.render.depth_sensors import KINDS, DepthSensor
+
+    if name == "none" or name == "any":
+        return None if name == "none" else "any"
+    return DepthSensor(next(kind for kind in KINDS if kind == name.replace("-", "_")))
 
 
 def _draw_benchmark(

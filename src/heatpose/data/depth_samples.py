@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from heatpose.data.augment import random_outline
 from heatpose.geometry.arrays import Array, Depth, Image, Mask
 from heatpose.geometry.camera import Camera
-from heatpose.render.depth_sensors import KINDS, DepthSensor, measure_depth
+from heatpose.render.depth_sensors import DepthSensor, measure_depth
 from heatpose.render.raycast import Rendering
 from heatpose.render.surfaces import camera_rays
 
@@ -62,7 +62,7 @@ def rendered_depth(
     depth = np.where(nothing, behind, rendering.depth).astype(np.float32)
     normals = rendering.normals.copy()
     normals[nothing] = normal
-    sensor = DepthSensor(KINDS[rng.integers(len(KINDS))], rng.uniform(0, config.strength))
+    sensor = DepthSensor.any(rng, config.strength)
     albedo = np.asarray(picture / 255, np.float32)
     return measure_depth(rng, depth, normals, albedo, camera, sensor)
 

@@ -122,5 +122,11 @@ def _numbers_or_null(values: Array | None) -> list[float | None] | None:
     return [value if np.isfinite(value) else None for value in values.tolist()]
 
 
-def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
-    return {name: value if np.isfinite(value) else None for name, value in values.items()}
+def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return evidence as JSON has it; what depth says, if it does, is a part of its own."""
+    return {
+        name: _finite(value)
+        if isinstance(value, Mapping)
+        else (value if value is not None and np.isfinite(value) else None)
+        for name, value in values.items()
+    }

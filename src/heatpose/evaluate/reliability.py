@@ -85,7 +85,7 @@ def known_poses(
 
     Args:
         estimator: its detector is asked where frames come without detections.
-        frames: images of the data set.
+        frames: images of the data set, with depth all of them or none.
         dataset: with the truth.
         progress: gets the frames and hands them on one by one.
 
@@ -105,6 +105,8 @@ def known_poses(
         found = tuple(estimator.detect(observation)) if given is None else given
         posed = estimator(observation, frame.choose(found), frame.wanted)
         for one in frame.choose_poses(posed):
+            if one.evidence is None or (one.evidence.depth is None) != (frame.depth is None):
+                continue  # of its depth nothing is known: it is like no other
             is_right, wrong_by = _compare(one, frame, dataset, references, estimator)
             estimates.append((frame, one))
             right.append(is_right)

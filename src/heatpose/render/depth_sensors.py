@@ -22,6 +22,7 @@ Kind = Literal["structured_light", "stereo", "time_of_flight"]
 
 KINDS: tuple[Kind, ...] = ("structured_light", "stereo", "time_of_flight")
 STRENGTHS = (0.5, 1.0, 2.0, 4.0)  # that bundles are measured at; 1 is the device itself
+ANY_STRENGTH = 2.0  # of a device that can be any: twice as bad as measured at most
 GRAZING = np.radians(78.0)  # beyond it little light comes back (Nguyen et al. 2012)
 LIGHT_SPEED = 299_792_458e3  # mm / s
 BLOCK = 3  # side of what stereo matches, px; devices use more, and smaller pixels
@@ -40,6 +41,11 @@ class DepthSensor:
             raise OptionError(f"a depth camera is one of {', '.join(KINDS)}, not {self.kind!r}")
         if not 0 <= self.strength <= 4:
             raise OptionError(f"a depth camera's strength is from 0 to 4, got {self.strength}")
+
+    @classmethod
+    def any(cls, rng: np.random.Generator, strongest: float) -> "DepthSensor":
+        """Draw a kind and a strength from 0 to the strongest."""
+        return cls(KINDS[rng.integers(len(KINDS))], rng.uniform(0, strongest))
 
     @property
     def name(self) -> str:

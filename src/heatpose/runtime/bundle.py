@@ -151,6 +151,7 @@ def _decode_calibration(stored: CalibrationRecord) -> Calibration:
         looks=stored.looks,
         passes=stored.passes,
         outline=stored.outline,
+        depth=stored.depth,
     )
 
 

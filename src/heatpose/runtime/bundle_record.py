@@ -13,12 +13,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from heatpose.errors import BundleError
 from heatpose.objects.shape_turns import Labels
-from heatpose.solve.probability import LEVELS, TERMS
+from heatpose.solve.probability import LEVELS
 
 # Of bundle.json; a reader refuses a newer one. Format 1 knew no detector, 2 no calibration, 3 no
 # networks that look at depth, 4 no detectors that look at pictures in several sizes, 5 no second
-# calibration, 6 none of poses without outlines, 7 no keypoints that tell no more than shape does.
-FORMAT = 8
+# calibration, 6 none of poses without outlines, 7 no keypoints that tell no more than shape does,
+# 8 no calibration of poses with depth.
+FORMAT = 9
 NO_CHECKSUM = "0" * 64
 NETWORK, CARD = "keypoints.onnx", "card.md"  # every bundle has these
 DETECTOR = "detector.onnx"  # and some have this
@@ -105,12 +106,13 @@ class DetectorSettings(_Record):
 class CalibrationRecord(_Record):
     """What turns evidence for poses into probabilities (`heatpose.solve.probability`)."""
 
-    weights: list[float] = Field(min_length=len(TERMS), max_length=len(TERMS))
+    weights: list[float]
     constant: float
     radii: list[float] = Field(min_length=len(LEVELS), max_length=len(LEVELS))
     looks: int = Field(default=1, ge=1)  # and passes, in which its poses were found
     passes: int = Field(default=1, ge=1)
     outline: bool = True
+    depth: bool = False
 
 
 class BundleRecord(_Record):

@@ -1,12 +1,13 @@
 """Estimates of a picture, corrected by depth, searched for in it, or put onto what it shows."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from heatpose.geometry.arrays import Depth, Image, Mask
 from heatpose.geometry.camera import Camera
+from heatpose.objects.catalogue import ObjectModel
 from heatpose.render.raycast import Renderer
 from heatpose.solve.depth import (
     DepthFit,
@@ -16,7 +17,7 @@ from heatpose.solve.depth import (
     refine_with_depth,
 )
 from heatpose.solve.depth_search import DepthSearch
-from heatpose.solve.depth_verdict import agreeing_keypoints
+from heatpose.solve.depth_verdict import Case, agreeing_keypoints, judge, make_case
 from heatpose.solve.standing import stand
 from heatpose.types import PoseEstimate
 
@@ -28,6 +29,7 @@ UNIT_RATIO = 4.0
 
 def correct_with_depth(
     estimates: Sequence[PoseEstimate],
+    objects: Mapping[int, ObjectModel],
     depth: Depth,
     image: Image,
     camera: Camera,
@@ -37,10 +39,12 @@ def correct_with_depth(
 ) -> list[PoseEstimate]:
     """Correct poses by measured depth; those that depth cannot help stay where they are.
 
-    Score, evidence and probability stay those of the picture, by which they were learned.
+    What depth says of the pose in the end is added to its evidence. Score, probability and the
+    rest of the evidence stay those of the picture.
 
     Args:
         estimates: of one picture.
+        objects: by id.
         depth: (h, w), mm along z, NaN where nothing was measured.
         image: the picture, (h, w, 3).
         camera: of picture and depth, without distortion.
@@ -49,33 +53,31 @@ def correct_with_depth(
         search: looks for another pose where depth contradicts the picture's; None for corrections
             alone.
     """
-    objects = [_posed(one) for one in estimates]
-    fits = refine_with_depth(objects, depth, camera, renderer, threads)
-    if not any(fits) and _is_other_unit(depth_ratio(objects, depth, camera, renderer)):
+    posed = [_posed(one) for one in estimates]
+    fits = refine_with_depth(posed, depth, camera, renderer, threads)
+    if not any(fits) and _is_other_unit(depth_ratio(posed, depth, camera, renderer)):
         return list(estimates)
     corrected = [
         _with_depth(one, fit)
         if fit is not None
-        else replace(one, depth_agreement=depth_agreement(posed, depth, camera, renderer))
-        for one, posed, fit in zip(estimates, objects, fits, strict=True)
+        else replace(one, depth_agreement=depth_agreement(before, depth, camera, renderer))
+        for one, before, fit in zip(estimates, posed, fits, strict=True)
     ]
-    if search is None:
-        return corrected
 
-    def another(one: PoseEstimate, before: PosedObject | None) -> PosedObject | None:
-        found = search(one, depth, image, camera, before)
-        return found or stand(_posed(one), search.objects[one.object_id], depth, camera, renderer)
-
-    before = [None if fit is None else one for one, fit in zip(objects, fits, strict=True)]
-    with ThreadPoolExecutor(threads) as pool:
-        found = list(pool.map(another, corrected, before))
-    for i, (one, other) in enumerate(zip(corrected, found, strict=True)):
+    def searched(one: PoseEstimate, before: PosedObject | None) -> PoseEstimate:
+        model, other = objects[one.object_id], None
+        if search is not None:
+            other = search(one, depth, image, camera, before)
+            other = other or stand(_posed(one), model, depth, camera, renderer)
         if other is not None:
             agreement = depth_agreement(other, depth, camera, renderer)
-            model = search.objects[one.object_id]
             inliers = agreeing_keypoints(other.camera_from_object, one, model, camera)
-            corrected[i] = _with_another(one, other, agreement, inliers)
-    return corrected
+            one = _with_another(one, other, agreement, inliers)
+        return _with_evidence(one, make_case(one, model, depth, image, camera), renderer)
+
+    before = [None if fit is None else one for one, fit in zip(posed, fits, strict=True)]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(searched, corrected, before))
 
 
 def _posed(estimate: PoseEstimate) -> PosedObject:
@@ -102,6 +104,16 @@ def _with_another(
         depth_agreement=agreement,
         inliers=inliers,
     )
+
+
+def _with_evidence(estimate: PoseEstimate, case: Case | None, renderer: Renderer) -> PoseEstimate:
+    """Add what depth says of a pose, where anything of it is in the picture to be seen."""
+    if case is None or estimate.evidence is None:
+        return estimate
+    verdict = judge(estimate.camera_from_object, case, renderer, colours=False)
+    if verdict is None:
+        return estimate
+    return replace(estimate, evidence=replace(estimate.evidence, depth=verdict.evidence))
 
 
 def _is_other_unit(ratio: float | None) -> bool:

@@ -20,7 +20,7 @@ from heatpose.objects.catalogue import ObjectModel
 from heatpose.render.raycast import Renderer
 from heatpose.solve.depth import FEWEST_PIXELS, NARROWEST
 from heatpose.solve.depth_view import DepthView, cut_depth
-from heatpose.types import PoseEstimate
+from heatpose.types import DepthEvidence, PoseEstimate
 
 Floats = NDArray[np.float32]
 
@@ -40,15 +40,15 @@ CLEAR = (0.02, 0.93, 0.5)  # the same three of a pose after which no other is tr
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """How well a pose fits depth and picture."""
+class Verdict(DepthEvidence):
+    """How well a pose fits depth and picture; see `judge`."""
 
-    near: float  # share of its surface with a measured depth that lies there; see `judge`
-    contradicted: float  # share of it that was measured farther away
-    hidden: float  # share of it that was measured nearer
-    overlap: float  # of the box of what is seen of it with the detection's (IoU)
-    support: float  # of the keypoints, in [0, 1]
     colours: float = 0.0  # correlation of its colours with the picture's, in [-1, 1]
+
+    @property
+    def evidence(self) -> DepthEvidence:
+        """What of it is evidence: colours say nothing that keypoints do not."""
+        return DepthEvidence(self.near, self.contradicted, self.hidden, self.overlap, self.support)
 
     @property
     def score(self) -> float:

@@ -10,7 +10,7 @@ from heatpose.geometry.camera import Camera
 
 SIDE = 64  # most pixels of the part, either way; of larger ones every second, third, ... is taken
 WINDOW, SPREAD = 7, 2.0  # of the filter of depth, px
-# Depths differ by noise, not by an edge, up to the larger of so many mm, and multiples of the noise.
+# Depths differ by noise, not by an edge, up to so many mm or, if more, so many times the noise.
 EDGE, NOISES = 10.0, 3.0
 
 

@@ -2,14 +2,15 @@
 
 Right means that no point of the object is farther than a tenth of its diameter from where it
 should be, in the best of its symmetries (MSSD of BOP). The probability is a logistic function of
-the evidence (Platt, 1999), so that six numbers and a constant are all that is learned. How far a
+the evidence (Platt, 1999), so that six numbers and a constant are all that is learned, and five
+more where depth had its say. How far a
 keypoint may be off is told by split conformal prediction (Vovk et al., 2005; for keypoints: Yang
 and Pavone, CVPR 2023, arXiv 2303.12246): circles whose radii are multiples of the spread of the
 heatmap's peak, so wide that the asked share of keypoints that can be checked lies inside.
 """
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 
 import numpy as np
 from scipy.optimize import minimize
@@ -19,56 +20,70 @@ from heatpose.geometry.rotations import skew
 from heatpose.geometry.transforms import transform_points
 from heatpose.objects.catalogue import ObjectModel
 from heatpose.solve.outline import REACHES, OutlineFit
-from heatpose.types import Effort, Evidence
+from heatpose.types import DepthEvidence, Effort, Evidence, PoseEstimate
 
 RIGHT = 0.1  # MSSD below which a pose is right, in diameters
 LEVELS = (0.8, 0.9, 0.95)  # shares of keypoints that regions are told for
 RIDGE = 0.01  # holds weights of evidence that says little near zero
-TERMS = tuple(field.name for field in fields(Evidence))
+TERMS = tuple(field.name for field in fields(Evidence) if field.name != "depth")
+DEPTH_TERMS = tuple(field.name for field in fields(DepthEvidence))
 
 
 @dataclass(frozen=True)
 class Calibration:
     """What turns evidence into a probability, and spreads of keypoints into regions."""
 
-    weights: tuple[float, ...]  # one for each term of the evidence, as `_terms` scales it
+    weights: tuple[float, ...]  # one for each of TERMS, then of DEPTH_TERMS, as `_terms` has them
     constant: float
     radii: tuple[float, ...]  # of the regions for each of LEVELS, in spreads of a keypoint
     looks: int = 1  # at each object in a pass, and passes in which the poses were found that it
     passes: int = 1  # was learned from: evidence found with more is better than it seems
     outline: bool = True  # whether outlines had corrected these poses
+    depth: bool = False  # whether depth had
 
     def __post_init__(self) -> None:
-        if len(self.weights) != len(TERMS) or len(self.radii) != len(LEVELS):
+        count = len(TERMS) + len(DEPTH_TERMS) * self.depth
+        if len(self.weights) != count or len(self.radii) != len(LEVELS):
             raise ValueError(
-                f"a calibration has {len(TERMS)} weights and {len(LEVELS)} radii, "
-                f"got {len(self.weights)} and {len(self.radii)}"
+                f"a calibration {'with' if self.depth else 'without'} depth has {count} weights "
+                f"and {len(LEVELS)} radii, got {len(self.weights)} and {len(self.radii)}"
             )
 
     @property
-    def way(self) -> tuple[int, int, bool]:
-        """How the poses were found that it was learned from: looks, passes, and outlines."""
-        return self.looks, self.passes, self.outline
+    def way(self) -> tuple[int, int, bool, bool]:
+        """How the poses were found that it was learned from: looks, passes, outlines, depth."""
+        return self.looks, self.passes, self.outline, self.depth
 
     def probability(self, evidence: Evidence) -> float:
-        """Return how likely a pose with this evidence is right, in [0, 1]."""
-        return float(_logistic(_terms([evidence]) @ self.weights + self.constant)[0])
+        """Return how likely a pose with this evidence, of depth too if it wants that, is right."""
+        terms = _terms([evidence], self.depth)
+        return float(_logistic(terms @ self.weights + self.constant)[0])
 
 
-def nearest_calibration(calibrations: Sequence[Calibration], effort: Effort) -> Calibration | None:
+def nearest_calibration(
+    calibrations: Sequence[Calibration], effort: Effort, *, depth: bool = False
+) -> Calibration | None:
     """Return that of poses found most alike: with as many crops of each object, or nearly so.
 
-    Of two that are as far away, the first. What was learned with outlines says nothing of poses
-    without, nor the other way round.
+    Of two that are as far away, the first. What was learned with outlines, or with depth, says
+    nothing of poses without, nor the other way round.
     """
     crops = effort.looks * effort.passes
-    alike = [one for one in calibrations if one.outline == effort.outline]
+    alike = [one for one in calibrations if (one.outline, one.depth) == (effort.outline, depth)]
 
     def ratio(one: Calibration) -> float:
         own = one.looks * one.passes
         return max(own, crops) / min(own, crops)
 
     return min(alike, key=ratio, default=None)
+
+
+def with_probability(estimate: PoseEstimate, calibration: Calibration | None) -> PoseEstimate:
+    """Say of a pose that depth had its say in how likely it is right, where that was learned."""
+    evidence = estimate.evidence
+    if calibration is None or evidence is None or evidence.depth is None:
+        return estimate
+    return replace(estimate, probability=calibration.probability(evidence))
 
 
 def weigh(
@@ -105,7 +120,7 @@ def fit_calibration(
     """Learn a calibration from poses and keypoints whose truth is known.
 
     Args:
-        evidence: of n poses.
+        evidence: of n poses, with that of depth for all of them or for none.
         right: which of them are, (n,).
         errors: distances of keypoints from where they should be, (m,), px; NaN is left out.
         spreads: of these keypoints, (m,), px; NaN is left out.
@@ -117,7 +132,8 @@ def fit_calibration(
         raise ValueError(
             f"{np.count_nonzero(right)} of {len(right)} poses are right: nothing to learn"
         )
-    terms = _terms(evidence)
+    depth = all(one.depth is not None for one in evidence)
+    terms = _terms(evidence, depth)
     middle, scale = terms.mean(axis=0), terms.std(axis=0) + 1e-9
     rows = np.column_stack([(terms - middle) / scale, np.ones(len(terms))])
     signs = np.where(right, 1.0, -1.0)
@@ -134,6 +150,7 @@ def fit_calibration(
         weights=tuple(weights.tolist()),
         constant=float(found[-1] - weights @ middle),
         radii=tuple(conformal_radius(errors, spreads, level) for level in LEVELS),
+        depth=depth,
     )
 
 
@@ -156,14 +173,21 @@ def conformal_radius(errors: Array, spreads: Array, level: float) -> float:
     return float(ratios[min(rank, len(ratios)) - 1])
 
 
-def _terms(evidence: Sequence[Evidence]) -> Array:
-    """Return the evidence on scales on which it adds up, (n, 6): ratios as their logarithms."""
+def _terms(evidence: Sequence[Evidence], depth: bool) -> Array:
+    """Return the evidence on scales on which it adds up: ratios as their logarithms.
+
+    Of n poses (n, 6), with depth (n, 11).
+    """
     support, inliers, contrast, offset, open_share, spread = np.array(
-        [astuple(one) for one in evidence], float
+        [[getattr(one, name) for name in TERMS] for one in evidence], float
     ).T
     spread = np.where(np.isfinite(spread), np.clip(spread, 1e-4, 10.0), 10.0)
     logs = np.log(support + 1e-3), np.log(offset + 0.1), np.log(spread)
-    return np.stack([logs[0], inliers, contrast, logs[1], open_share, logs[2]], axis=1)
+    terms = np.stack([logs[0], inliers, contrast, logs[1], open_share, logs[2]], axis=1)
+    if not depth:
+        return terms
+    with_depth = [astuple(one.depth) for one in evidence if one.depth is not None]
+    return np.concatenate([terms, np.array(with_depth)], axis=1)
 
 
 def _spread(camera_from_object: Array, covariance: Array, points: Array) -> float:

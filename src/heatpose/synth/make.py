@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from heatpose.errors import DataError
 from heatpose.geometry.arrays import Depth
 from heatpose.objects.mesh import Mesh
-from heatpose.render.depth_sensors import DepthSensor, measure_depth
+from heatpose.render.depth_sensors import ANY_STRENGTH, DepthSensor, measure_depth
 from heatpose.render.scene import Scene
 from heatpose.render.sensors import ColourSensor, photograph
 from heatpose.render.surfaces import Surfaces
@@ -43,7 +43,7 @@ class SceneMaker:
         *,
         seed: int = 0,
         colour: ColourSensor | None = None,
-        depth: DepthSensor | None = None,
+        depth: DepthSensor | Literal["any"] | None = None,
         others: Sequence[DepthSensor] = (),
         png: bool = False,
     ) -> None:
@@ -55,7 +55,7 @@ class SceneMaker:
             engine: draws what a camera sees as linear RGB, (h, w, 3), of any scale.
             seed: of everything.
             colour: the range of colour cameras.
-            depth: the depth camera; without it depth is exact.
+            depth: the depth camera, or any, another for each picture; without it depth is exact.
             others: further depth cameras, each at the same place: what they measure is kept in
                 folders depth_KIND_STRENGTH. They change nothing else.
             png: colour without loss; else JPEG.
@@ -120,11 +120,13 @@ class SceneMaker:
         scene: Scene,
         view: int,
         seen: View,
-        sensor: DepthSensor | None,
+        sensor: DepthSensor | Literal["any"] | None,
     ) -> Depth:
         """Return the depth (h, w), mm, that a depth camera gives; the truth without one."""
         if sensor is None:
             return seen.depth
+        if sensor == "any":
+            sensor = DepthSensor.any(rng, ANY_STRENGTH)
         normals = normals_to_camera(seen, scene.world_from_cameras[view])
         maps = (seen.depth, normals, seen.surfaces.albedo)
         return measure_depth(rng, *maps, scene.camera, sensor, shine(seen, scene))

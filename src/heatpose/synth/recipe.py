@@ -31,7 +31,7 @@ class SynthConfig:
     variant: str | None = None  # of mitsuba; None takes the fastest that works
     seed: int = 0
     png: bool = False  # colour without loss; else JPEG
-    depth: DepthSensor | None = None  # None: depth is exact
+    depth: DepthSensor | Literal["any"] | None = None  # None: depth is exact
     others: tuple[DepthSensor, ...] | None = None  # further depth, in folders of its own
     colour: ColourSensor = field(default_factory=ColourSensor)
     scene: SceneConfig = field(default_factory=SceneConfig)
