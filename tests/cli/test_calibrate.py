@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -15,8 +16,10 @@ from heatpose.data.bop_files import (
     write_targets,
 )
 from heatpose.data.images import read_image, write_image
+from heatpose.geometry.camera import Camera
 from heatpose.geometry.transforms import make_transform
 from heatpose.objects.mesh import write_mesh
+from heatpose.render.raycast import Renderer
 from heatpose.runtime.bundle import read_bundle, write_bundle
 from heatpose.types import Detection
 
@@ -92,6 +95,32 @@ def test_poses_without_outlines_have_a_calibration_of_their_own(toys, known):
     assert "no calibration of poses without outlines to check" in result.stderr
     assert calibrate(toys, known, "--no-outline", "--out", both).exit_code == 0
     assert [one.outline for one in read_bundle(both).calibrations] == [True, False]
+
+
+def test_poses_that_depth_corrects_have_a_calibration_of_their_own(toys, known, cube_mesh):
+    """The surface is there in images 0, 1, 4, 5, behind it in 2 and 3; 6 and 7 have no depth."""
+    flat, both = toys.folder / "sure.heatpose", toys.folder / "both.heatpose"
+    result = calibrate(toys, known, "--depth", "--out", both)
+    assert result.exit_code == 1 and "known has no depth images" in result.stderr
+    assert calibrate(toys, known, "--out", flat).exit_code == 0
+    write_bundle(toys.bundle, read_bundle(flat))
+    (known / "test" / "000001" / "depth").mkdir()
+    camera = Camera.from_matrix(CAMERA, 160, 120)
+    there = Renderer({7: cube_mesh}).depth(7, toys.pose, camera)
+    for i in range(6):
+        depth = np.nan_to_num(there + (200 if i & 2 else 0)).astype(np.uint16)
+        cv2.imwrite(str(known / "test" / "000001" / "depth" / f"{i:06d}.png"), depth)
+    result = calibrate(toys, known, "--depth")
+    assert result.exit_code == 1 and "no calibration of poses with depth to check" in result.stderr
+    result = calibrate(toys, known, "--depth", "--out", both)
+    assert result.exit_code == 0, result.output
+    assert "calibrated on 6 poses" in result.stdout
+    plain, deep = read_bundle(both).calibrations
+    assert (plain.depth, deep.depth) == (False, True) and len(deep.weights) == 11
+    assert "* 1 x 1: learned" in read_bundle(both).card
+    assert "* 1 x 1, with depth: learned" in read_bundle(both).card
+    write_bundle(toys.bundle, read_bundle(both))
+    assert calibrate(toys, known, "--depth").exit_code == 0
 
 
 def test_what_was_promised_and_came_true_is_drawn(toys, known):

@@ -76,6 +76,11 @@ def test_the_true_depth_is_kept_beside_what_a_sensor_measures(tmp_path, command)
     recipe = json.loads((tmp_path / "out" / "synth.json").read_text())["recipe"]
     assert recipe["depth"]["kind"] == "structured_light"
 
+    result = command("--depth-sensor", "any", "--out", tmp_path / "any", scenes=1)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "any" / "train" / "000000" / "depth_clean").is_dir()
+    assert json.loads((tmp_path / "any" / "synth.json").read_text())["recipe"]["depth"] == "any"
+
 
 @pytest.mark.parametrize(
     ("options", "message"),

@@ -6,7 +6,7 @@ import numpy as np
 from heatpose.data.frames import Frame
 from heatpose.data.poses import FramePoses, write_poses
 from heatpose.geometry.camera import Camera
-from heatpose.types import Evidence, PoseEstimate
+from heatpose.types import DepthEvidence, Evidence, PoseEstimate
 
 
 def test_everything_that_was_found_is_written(tmp_path, random_pose):
@@ -22,7 +22,9 @@ def test_everything_that_was_found_is_written(tmp_path, random_pose):
         inliers=np.array([True, False]),
         box=(1.0, 2.0, 3.0, 4.0),
         keypoint_spreads=np.array([1.25, np.nan]),
-        evidence=Evidence(0.5, 0.75, 0.25, 1.5, 1.0, np.inf),
+        evidence=Evidence(
+            0.5, 0.75, 0.25, 1.5, 1.0, np.inf, DepthEvidence(0.5, 0.1, 0.2, 0.9, 1.0)
+        ),
         probability=0.625,
         depth_agreement=0.875,
     )
@@ -47,6 +49,7 @@ def test_everything_that_was_found_is_written(tmp_path, random_pose):
     np.testing.assert_array_equal(first["covariance"], np.eye(6))
     assert first["keypoint_spreads"] == [1.25, None]
     assert (first["evidence"]["inliers"], first["evidence"]["spread"]) == (0.75, None)
+    assert first["evidence"]["depth"]["near"] == 0.5
     assert (first["probability"], first["depth_agreement"]) == (0.625, 0.875)
     assert second["depth_agreement"] is None
     assert second["covariance"] is second["evidence"] is second["probability"] is None

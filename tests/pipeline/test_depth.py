@@ -6,6 +6,7 @@ import numpy as np
 
 from heatpose.data.depth_crops import crop_depth_around, network_depth
 from heatpose.data.images import undistort, undistort_box
+from heatpose.solve.probability import Calibration
 from heatpose.types import Effort, Observation
 
 from .conftest import CROP, KnowsTheCropCameras, TrueHeatmaps, black, detection, difference
@@ -113,6 +114,17 @@ def test_depth_corrects_poses_and_leaves_what_the_picture_said_of_them(
     assert corrected.evidence.depth.near > 0.9 and corrected.evidence.depth.contradicted < 0.1
     np.testing.assert_array_equal(unseen.camera_from_object, alone.camera_from_object)
     assert alone.depth_agreement is unseen.depth_agreement is None
+    assert alone.probability is corrected.probability is None
+    estimator.calibration = Calibration((0.0,) * 6, 0.0, (1.0, 2.0, 3.0))
+    [corrected] = estimator(Observation(image, camera, depth), found)
+    assert corrected.probability == 0.5  # of the pose before, where nothing else was learned
+    near = (0.0,) * 6 + (4.0, 0, 0, 0, 0)
+    estimator.depth_calibration = Calibration(near, 0.0, (1.0, 2.0, 3.0), depth=True)
+    [corrected] = estimator(Observation(image, camera, depth), found)
+    assert corrected.probability > 0.95
+    for given in (None, np.full_like(depth, np.nan), 1e4 * depth):  # nothing, and another unit
+        [other] = estimator(Observation(image, camera, given), found)
+        assert other.probability == 0.5
     for effort in (Effort(depth=False), Effort(geometry=False)):
         estimator.effort = effort
         [ignored] = estimator(Observation(image, camera, depth), found)

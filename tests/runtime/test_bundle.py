@@ -183,14 +183,15 @@ def test_calibrations_come_back(bundle, tmp_path, name):
     once = Calibration((1.5, 0, -2, 0, 0, 1e-9), -0.25, (1.0, 2.0, 4.5))
     thrice = replace(once, constant=0.5, looks=3, passes=2)
     bare = replace(once, constant=-1.0, outline=False)
-    all_three = bundle
-    for number, calibration in enumerate((once, thrice, bare)):
-        all_three = all_three.with_calibration(calibration, f"card {number}")
-    assert (all_three.card, all_three.calibrations) == ("card 2", (once, thrice, bare))
-    write_bundle(tmp_path / name, all_three)
-    assert read_bundle(tmp_path / name).calibrations == (once, thrice, bare)
+    deep = replace(once, weights=(*once.weights, 1.0, -2.0, 3.0, -4.0, 5.0), depth=True)
+    all_four = bundle
+    for number, calibration in enumerate((once, thrice, bare, deep)):
+        all_four = all_four.with_calibration(calibration, f"card {number}")
+    assert (all_four.card, all_four.calibrations) == ("card 3", (once, thrice, bare, deep))
+    write_bundle(tmp_path / name, all_four)
+    assert read_bundle(tmp_path / name).calibrations == (once, thrice, bare, deep)
     better = replace(once, constant=0.75)
-    assert all_three.with_calibration(better, "").calibrations == (thrice, bare, better)
+    assert all_four.with_calibration(better, "").calibrations == (thrice, bare, deep, better)
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -206,6 +207,14 @@ def test_bundles_from_before_there_were_several_calibrations_are_read(bundle, tm
 
     rewrite_record(tmp_path / "toys", as_of_format_5)
     assert read_bundle(tmp_path / "toys").calibrations == ((calibration,) if known else ())
+
+
+def test_a_calibration_of_too_few_numbers_is_explained(bundle, tmp_path):
+    calibration = Calibration((1.5, 0, -2, 0, 0, 1e-9), -0.25, (1.0, 2.0, 4.5))
+    write_bundle(tmp_path / "toys", bundle.with_calibration(calibration, bundle.card))
+    rewrite_record(tmp_path / "toys", lambda r: r["calibrations"][0]["weights"].pop())
+    with pytest.raises(BundleError, match=r"toys cannot be used: .* 6 weights .*, got 5"):
+        read_bundle(tmp_path / "toys")
 
 
 def test_a_bundle_leaves_nothing_beside_it(written):

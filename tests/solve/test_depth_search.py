@@ -18,7 +18,7 @@ from heatpose.solve.depth import PosedObject, depth_agreement
 from heatpose.solve.depth_poses import correct_with_depth
 from heatpose.solve.depth_search import DepthSearch
 from heatpose.solve.depth_verdict import Verdict, correlation, judge, make_case
-from heatpose.types import PoseEstimate
+from heatpose.types import Evidence, PoseEstimate
 
 HOOK, BRICK, SHEET = 4, 3, 9
 FAR = 2000.0  # of what stands behind, mm
@@ -291,12 +291,11 @@ def test_estimates_take_over_what_is_found_and_how_well_it_agrees(search, render
     depth, estimate = measured(renderer, camera), seen_at(turned(ASKEW), renderer, camera)
     keypoints = camera.project(search.objects[HOOK].keypoints @ POSE[:3, :3].T + POSE[:3, 3])
     keypoints[3] += 30
-    estimate = replace(estimate, keypoints=keypoints)
+    evidence = Evidence(0.5, 0.8, 0.3, 1.0, 1.0, 0.1)
+    estimate = replace(estimate, keypoints=keypoints, evidence=evidence)
     known = search.objects
     [alone] = correct_with_depth([estimate], known, depth, GREY, camera, renderer)
-    [found] = correct_with_depth(
-        [estimate], search.objects, depth, GREY, camera, renderer, search=search
-    )
+    [found] = correct_with_depth([estimate], known, depth, GREY, camera, renderer, search=search)
     assert not np.array_equal(alone.camera_from_object, estimate.camera_from_object)
     assert degrees(alone.camera_from_object, POSE) > 30
     assert degrees(found.camera_from_object, POSE) < 2
@@ -305,6 +304,12 @@ def test_estimates_take_over_what_is_found_and_how_well_it_agrees(search, render
     assert alone.depth_agreement < 0.7
     assert found.score == estimate.score
     assert np.flatnonzero(~found.inliers).tolist() == [3]
+    assert replace(found.evidence, depth=None) == estimate.evidence
+    assert found.evidence.depth.near > 0.95 and found.evidence.depth.contradicted < 0.01
+    assert alone.evidence.depth.near < 0.9
+    unknown = replace(estimate, evidence=None)
+    [found] = correct_with_depth([unknown], known, depth, GREY, camera, renderer, search=search)
+    assert found.evidence is None
 
 
 def test_a_search_is_told_what_corrections_have_changed(search, renderer, camera):

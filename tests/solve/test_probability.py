@@ -13,8 +13,9 @@ from heatpose.solve.probability import (
     fit_calibration,
     nearest_calibration,
     weigh,
+    with_probability,
 )
-from heatpose.types import Effort, Evidence
+from heatpose.types import DepthEvidence, Effort, Evidence, PoseEstimate
 
 CLEAR = Evidence(0.8, 1.0, 0.9, 0.3, 1.0, 0.01)
 VAGUE = Evidence(0.1, 0.3, 0.1, 5.0, 0.4, 0.5)
@@ -40,6 +41,46 @@ def test_probabilities_are_those_that_poses_were_drawn_with(rng):
     assert np.abs(found - truth).mean() < 0.04
     assert calibration.probability(CLEAR) > 0.9
     assert calibration.probability(VAGUE) < 0.1
+
+
+def test_what_depth_says_counts_where_it_has_its_say(rng):
+    """Colours tell nothing here; half of the poses are contradicted, and most of these wrong."""
+    colours, _, _ = drawn(rng, 2000)
+    contradicted = rng.choice([0.0, 0.5], 2000)
+    right = rng.random(2000) < np.where(contradicted > 0, 0.1, 0.9)
+    near = (0.9 - contradicted).tolist()
+    said = [DepthEvidence(a, b, 0.1, 0.8, 0.5) for a, b in zip(near, contradicted, strict=True)]
+    evidence = [replace(one, depth=depth) for one, depth in zip(colours, said, strict=True)]
+    learned = fit_calibration(evidence, right, np.ones(9), np.ones(9))
+    assert learned.depth and len(learned.weights) == 11
+    good, bad = DepthEvidence(0.9, 0.0, 0.1, 0.8, 0.5), DepthEvidence(0.4, 0.5, 0.1, 0.8, 0.5)
+    for said, share in ((good, 0.9), (bad, 0.1)):
+        found = [learned.probability(replace(one, depth=said)) for one in colours]
+        assert np.mean(found) == pytest.approx(share, abs=0.03)
+    plain = fit_calibration(colours, right, np.ones(9), np.ones(9))
+    assert not plain.depth and len(plain.weights) == 6
+    assert 0.3 < plain.probability(CLEAR) < 0.7
+
+
+def test_only_poses_of_which_depth_says_something_get_its_probability(model):
+    learned = Calibration((0.0,) * 6 + (4.0, 0, 0, 0, 0), -2.0, (1.0, 2.0, 3.0), depth=True)
+    colour = PoseEstimate(
+        object_id=1,
+        camera_from_object=np.eye(4),
+        score=0.5,
+        covariance=np.eye(6),
+        keypoints=np.zeros((8, 2)),
+        inliers=np.ones(8, bool),
+        box=(0.0, 0, 9, 9),
+        evidence=CLEAR,
+        probability=0.25,
+    )
+    assert with_probability(colour, learned) is colour
+    said = replace(CLEAR, depth=DepthEvidence(1.0, 0.0, 0.0, 0.9, 0.9))
+    assert with_probability(replace(colour, evidence=None), learned).probability == 0.25
+    measured = replace(colour, evidence=said)
+    assert with_probability(measured, None) is measured
+    assert with_probability(measured, learned).probability == pytest.approx(1 / (1 + np.exp(-2)))
 
 
 def test_evidence_without_bounds_is_no_pose_to_trust(rng):
@@ -114,8 +155,14 @@ def test_the_calibration_of_poses_that_were_found_most_alike_counts(looks, passe
     assert nearest_calibration([bare, often], effort) is often
     assert nearest_calibration([bare], effort) is None
     assert nearest_calibration([once, bare], Effort(3, 3, outline=False)) is bare
+    deep = replace(once, weights=(0.0,) * 11, depth=True)
+    assert nearest_calibration([deep, once, often], effort) is found
+    assert nearest_calibration([once, often], effort, depth=True) is None
+    assert nearest_calibration([once, often, deep], effort, depth=True) is deep
 
 
 def test_what_a_calibration_holds_is_checked():
-    with pytest.raises(ValueError, match="6 weights and 3 radii, got 2 and 3"):
+    with pytest.raises(ValueError, match="without depth has 6 weights and 3 radii, got 2 and 3"):
         Calibration((1.0, 2.0), 0.0, (1.0, 2.0, 3.0))
+    with pytest.raises(ValueError, match="with depth has 11 weights and 3 radii, got 6 and 3"):
+        Calibration((1.0,) * 6, 0.0, (1.0, 2.0, 3.0), depth=True)

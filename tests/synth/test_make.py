@@ -8,7 +8,7 @@ from heatpose.data.bop_files import read_scene_camera, read_scene_gt, read_scene
 from heatpose.data.images import read_depth, read_image
 from heatpose.errors import DataError
 from heatpose.geometry.boxes import box_of_mask
-from heatpose.render.depth_sensors import DepthSensor
+from heatpose.render.depth_sensors import KINDS, DepthSensor
 from heatpose.synth.make import SceneMaker
 from heatpose.synth.scene_files import depth_units
 
@@ -158,6 +158,25 @@ def test_a_scene_that_is_there_is_not_overwritten(maker, tmp_path):
     with pytest.raises(DataError, match=r"cannot write .*000000"):
         maker(seed=1)(0, tmp_path)
     assert files_of(tmp_path) == before
+
+
+def test_any_depth_camera_is_another_for_each_picture(maker, tmp_path, monkeypatch):
+    """Pictures stay what they are."""
+    maker(seed=3)(5, tmp_path / "exact")
+    maker(seed=3, depth="any")(5, tmp_path / "any")
+    exact, measured = files_of(tmp_path / "exact" / "000005"), files_of(tmp_path / "any" / "000005")
+    assert measured["rgb/000000.jpg"] == exact["rgb/000000.jpg"]
+    assert measured["depth_clean/000000.png"] == exact["depth/000000.png"]
+    assert measured["depth/000000.png"] != exact["depth/000000.png"]
+    drawn = []
+    monkeypatch.setattr(
+        "heatpose.synth.make.measure_depth", lambda rng, depth, *rest: drawn.append(rest) or depth
+    )
+    for number in range(20):
+        maker(seed=3, depth="any")(number, tmp_path / "many")
+    sensors = [rest[-2] for rest in drawn]
+    assert {one.kind for one in sensors} == set(KINDS) and len(set(sensors)) == 40
+    assert max(one.strength for one in sensors) <= 2
 
 
 def test_depth_is_stored_in_tenths_of_mm_and_zero_where_there_is_none():
