@@ -1,12 +1,13 @@
 """Teaching a bundle, on scenes that it was not trained on, how likely its poses are right."""
 
 import logging
+from functools import partial
 from pathlib import Path
 
 from rich.progress import track
 
 from heatpose.data.bop import BopDataset
-from heatpose.data.frames import CANDIDATES, frames_of_targets
+from heatpose.data.frames import CANDIDATES, frames_of_targets, with_depth_of
 from heatpose.errors import DataError
 from heatpose.evaluate.reliability import described, known_poses, learn_and_check
 from heatpose.export.card import with_calibration
@@ -23,28 +24,29 @@ def calibrate_bundle(trained: Path, out: Path, dataset: BopDataset) -> str:
     Args:
         trained: the bundle, with a detector.
         out: what to write; a bundle that finds too little is written as it is.
-        dataset: with ground truth and targets.
+        dataset: with ground truth, targets and depth.
 
     Returns:
-        How far its probabilities can be trusted, in one sentence; or why it has none.
+        How far its probabilities can be trusted, of poses from colour and of those with depth; or
+        why it has none.
     """
     bundle = read_bundle(trained)
     estimator = PoseEstimator.from_bundle(bundle, threshold=LEAST_SCORE)
     known = list(estimator.objects)
     frames = frames_of_targets(dataset, None, known, known_only=True, candidates=CANDIDATES)
-    try:
-        poses = known_poses(
-            estimator,
-            frames,
-            dataset,
-            lambda todo: track(todo, "calibrating", transient=True),
-        )
-        calibration, found = learn_and_check(poses)
-    except DataError as error:
-        LOG.warning("poses have no probability: %s", error)
-        write_bundle(out, bundle)
-        return f"none: {error}"
-    learned_on = f"{len(poses.right)} unseen poses"
-    card = with_calibration(bundle.card, calibration, learned_on, described(found))
-    write_bundle(out, bundle.with_calibration(calibration, card))
-    return described(found)
+    said = []
+    for name, seen in (("", frames), ("with depth ", with_depth_of(frames, dataset))):
+        try:
+            progress = partial(track, description=f"calibrating {name}", transient=True)
+            poses = known_poses(estimator, seen, dataset, progress)
+            calibration, found = learn_and_check(poses)
+        except DataError as error:
+            LOG.warning("poses %shave no probability: %s", name, error)
+            said.append(f"{name}none: {error}")
+            continue
+        learned_on = f"{len(poses.right)} unseen poses"
+        card = with_calibration(bundle.card, calibration, learned_on, described(found))
+        bundle = bundle.with_calibration(calibration, card)
+        said.append(name + described(found))
+    write_bundle(out, bundle)
+    return "; ".join(said)

@@ -53,6 +53,7 @@ def draw_scenes(
     recipe = SynthConfig(
         engine=engine,
         seed=3 * config.seed + (2 if unseen else int(engine == "pathtrace")),
+        depth="any" if unseen else None,
         scene=SceneConfig(camera=config.camera, views=(config.views,) * 2, objects=OBJECTS),
     )
     found, infos = find_models([models], "mm")
