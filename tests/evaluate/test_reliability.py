@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from heatpose.data.bop import BopDataset
+from heatpose.data.depth import DepthFile
 from heatpose.data.frames import frames_of_targets, with_true_boxes
 from heatpose.errors import DataError
 from heatpose.evaluate.reliability import (
@@ -18,7 +19,7 @@ from heatpose.evaluate.reliability import (
 from heatpose.geometry.transforms import transform_points
 from heatpose.objects.catalogue import read_models
 from heatpose.solve.probability import Calibration
-from heatpose.types import Evidence, PoseEstimate
+from heatpose.types import DepthEvidence, Evidence, PoseEstimate
 
 
 def poses_of(contrasts, right, groups=None, errors=None):
@@ -164,6 +165,28 @@ def test_an_object_that_is_elsewhere_has_no_keypoints_here(dataset):
 
     stub.estimate, stub.frames = elsewhere, list(frames)
     assert np.isnan(known_poses(stub, frames, dataset).errors).all()
+
+
+def test_poses_with_depth_count_where_depth_was_looked_at(dataset):
+    """And the others where it was not."""
+    objects = read_models(dataset.root / "models_eval", 6)
+    stub = Stub(dataset, objects, {1: [0, 0, 0], 2: [0, 0, 0]})
+    frames = with_true_boxes(frames_of_targets(dataset, None, [1, 2]), dataset)
+    estimate = stub.estimate
+
+    def measured(frame, camera, found):
+        one = estimate(frame, camera, found)
+        said = DepthEvidence(1.0, 0.0, 0.0, 1.0, 1.0) if found.object_id == 1 else None
+        return replace(one, evidence=replace(one.evidence, depth=said))
+
+    stub.estimate, stub.frames = measured, list(frames)
+    assert [one.depth for one in known_poses(stub, frames, dataset).evidence] == [None, None]
+    measured_frames = [
+        replace(frame, depth=DepthFile(dataset.depth_path(*frame.ids), 1.0)) for frame in frames
+    ]
+    stub.frames = list(measured_frames)
+    found = known_poses(stub, measured_frames, dataset).evidence
+    assert [one.depth.near for one in found] == [1.0, 1.0]
 
 
 def test_no_pose_at_all_is_said(dataset):
