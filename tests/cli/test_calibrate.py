@@ -19,6 +19,7 @@ from heatpose.data.images import read_image, write_image
 from heatpose.geometry.camera import Camera
 from heatpose.geometry.transforms import make_transform
 from heatpose.objects.mesh import write_mesh
+from heatpose.pipeline import PoseEstimator
 from heatpose.render.raycast import Renderer
 from heatpose.runtime.bundle import read_bundle, write_bundle
 from heatpose.types import Detection
@@ -119,6 +120,8 @@ def test_poses_that_depth_corrects_have_a_calibration_of_their_own(toys, known, 
     assert (plain.depth, deep.depth) == (False, True) and len(deep.weights) == 11
     assert "* 1 x 1: learned" in read_bundle(both).card
     assert "* 1 x 1, with depth: learned" in read_bundle(both).card
+    estimator = PoseEstimator.load(both)
+    assert (estimator.calibration, estimator.depth_calibration) == (plain, deep)
     write_bundle(toys.bundle, read_bundle(both))
     assert calibrate(toys, known, "--depth").exit_code == 0
 

@@ -37,5 +37,8 @@ def test_from_meshes_to_a_bundle_that_finds_and_a_report(meshes, tmp_path, monke
     # Of the few poses from colour none can be right; with depth they can.
     assert all(one.depth for one in bundle.calibrations)
     page = made.report.read_text()
-    assert "cannot calibrate" in page
+    assert "cannot calibrate" in page and "with depth" in page
+    # Any depth camera measures the unseen scenes; the others are as they are.
+    [measured] = tmp_path.rglob("000000/depth_clean")
+    assert "unseen" in measured.parts
     assert page.count("<img") >= 4 and "unseen rendered images" in page
