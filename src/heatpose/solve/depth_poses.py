@@ -66,14 +66,15 @@ def correct_with_depth(
 
     def searched(one: PoseEstimate, before: PosedObject | None) -> PoseEstimate:
         model, other = objects[one.object_id], None
+        case = make_case(one, model, depth, image, camera)
         if search is not None:
-            other = search(one, depth, image, camera, before)
+            other = search(case, before) if case else None
             other = other or stand(_posed(one), model, depth, camera, renderer)
         if other is not None:
             agreement = depth_agreement(other, depth, camera, renderer)
             inliers = agreeing_keypoints(other.camera_from_object, one, model, camera)
             one = _with_another(one, other, agreement, inliers)
-        return _with_evidence(one, make_case(one, model, depth, image, camera), renderer)
+        return one if case is None else _with_evidence(one, case, renderer)
 
     before = [None if fit is None else one for one, fit in zip(posed, fits, strict=True)]
     with ThreadPoolExecutor(threads) as pool:
@@ -106,9 +107,9 @@ def _with_another(
     )
 
 
-def _with_evidence(estimate: PoseEstimate, case: Case | None, renderer: Renderer) -> PoseEstimate:
+def _with_evidence(estimate: PoseEstimate, case: Case, renderer: Renderer) -> PoseEstimate:
     """Add what depth says of a pose, where anything of it is in the picture to be seen."""
-    if case is None or estimate.evidence is None:
+    if estimate.evidence is None:
         return estimate
     verdict = judge(estimate.camera_from_object, case, renderer, colours=False)
     if verdict is None:

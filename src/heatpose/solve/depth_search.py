@@ -17,9 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from heatpose.geometry.arrays import Array, Depth, Image, Mask
+from heatpose.geometry.arrays import Array, Mask
 from heatpose.geometry.boxes import intersection_over_union
-from heatpose.geometry.camera import Camera
 from heatpose.geometry.rotations import matrix_from_vector
 from heatpose.geometry.transforms import make_transform
 from heatpose.objects.catalogue import ObjectModel
@@ -35,11 +34,9 @@ from heatpose.solve.depth_verdict import (
     correlation,
     judge,
     keypoint_support,
-    make_case,
 )
 from heatpose.solve.depth_view import DepthView
 from heatpose.solve.refine import covariance_of
-from heatpose.types import PoseEstimate
 
 N_LOOKED_AT, N_FITTED = 64, 6  # of the best: those that are scored once more, and those fitted
 REACH, BINS = 1.3, 36  # diameters to either side of the first guess, and bins of the distances
@@ -62,27 +59,14 @@ class DepthSearch:
         self.renderer = renderer
         self._attitudes: dict[int, Attitudes] = {}
 
-    def __call__(
-        self,
-        estimate: PoseEstimate,
-        depth: Depth,
-        image: Image,
-        camera: Camera,
-        before: PosedObject | None = None,
-    ) -> PosedObject | None:
+    def __call__(self, case: Case, before: PosedObject | None = None) -> PosedObject | None:
         """Return another pose of an object if depth and picture clearly prefer it.
 
         Args:
-            estimate: what the picture says, as depth has corrected it.
-            depth: (h, w), mm along z, NaN where nothing was measured.
-            image: the picture, (h, w, 3).
-            camera: of picture and depth, without distortion.
+            case: what the picture says of the object, as depth has corrected it, and where that is.
             before: the same before depth has corrected it; taken back where it is clearly better.
         """
-        case = make_case(estimate, self.objects[estimate.object_id], depth, image, camera)
-        if case is None:
-            return None
-        pose = estimate.camera_from_object
+        pose = case.estimate.camera_from_object
         first = judge(pose, case, self.renderer, colours=False)
         if first is not None and not first.doubtful:
             return None
@@ -91,7 +75,7 @@ class DepthSearch:
         again = before and judge(before.camera_from_object, case, self.renderer)
         if again and again.score > least:
             best, least = before, again.score + MARGIN
-        for start in _candidates(case, pose, self.attitudes(estimate.object_id)):
+        for start in _candidates(case, pose, self.attitudes(case.estimate.object_id)):
             found = _fitted(start, case, self.renderer)
             verdict = found and judge(found.camera_from_object, case, self.renderer)
             if not (found and verdict):
