@@ -372,7 +372,6 @@ class PoseEstimator:
             return list(estimates)
         corrected = correct_with_depth(
             estimates,
-            self.objects,
             observation.depth,
             observation.image,
             observation.camera,

@@ -78,8 +78,7 @@ def test_estimates_of_what_was_not_measured_come_down(model, renderer, camera):
     )
     search = DepthSearch({BRICK: model}, renderer)
     image = np.full((*depth.shape, 3), 128, np.uint8)
-    objects = search.objects
-    [found] = correct_with_depth([estimate], objects, depth, image, camera, renderer, search=search)
+    [found] = correct_with_depth([estimate], depth, image, camera, renderer, search=search)
     assert found.camera_from_object[2, 3] == pytest.approx(POSE[2, 3], abs=3.0)
     assert found.inliers.all()
 

@@ -1,13 +1,12 @@
 """Estimates of a picture, corrected by depth, searched for in it, or put onto what it shows."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from heatpose.geometry.arrays import Depth, Image, Mask
 from heatpose.geometry.camera import Camera
-from heatpose.objects.catalogue import ObjectModel
 from heatpose.render.raycast import Renderer
 from heatpose.solve.depth import (
     DepthFit,
@@ -29,7 +28,6 @@ UNIT_RATIO = 4.0
 
 def correct_with_depth(
     estimates: Sequence[PoseEstimate],
-    objects: Mapping[int, ObjectModel],
     depth: Depth,
     image: Image,
     camera: Camera,
@@ -44,14 +42,13 @@ def correct_with_depth(
 
     Args:
         estimates: of one picture.
-        objects: by id.
         depth: (h, w), mm along z, NaN where nothing was measured.
         image: the picture, (h, w, 3).
         camera: of picture and depth, without distortion.
         renderer: knows the objects.
         threads: that share them.
         search: looks for another pose where depth contradicts the picture's; None for corrections
-            alone.
+            alone, which leave evidence as it is.
     """
     posed = [_posed(one) for one in estimates]
     fits = refine_with_depth(posed, depth, camera, renderer, threads)
@@ -63,13 +60,14 @@ def correct_with_depth(
         else replace(one, depth_agreement=depth_agreement(before, depth, camera, renderer))
         for one, before, fit in zip(estimates, posed, fits, strict=True)
     ]
+    if search is None:
+        return corrected
 
     def searched(one: PoseEstimate, before: PosedObject | None) -> PoseEstimate:
-        model, other = objects[one.object_id], None
+        model = search.objects[one.object_id]
         case = make_case(one, model, depth, image, camera)
-        if search is not None:
-            other = search(case, before) if case else None
-            other = other or stand(_posed(one), model, depth, camera, renderer)
+        other = search(case, before) if case else None
+        other = other or stand(_posed(one), model, depth, camera, renderer)
         if other is not None:
             agreement = depth_agreement(other, depth, camera, renderer)
             inliers = agreeing_keypoints(other.camera_from_object, one, model, camera)
