@@ -1,4 +1,5 @@
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -135,3 +136,16 @@ def test_a_missing_runtime_names_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingExtraError, match=r'pip install "heatpose\[onnx\]"'):
         open_predictor(b"", "onnxruntime")
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_several_threads_may_ask_for_a_crop_each(exact, inputs, backend):
+    predict, (crops, objects) = open_predictor(exact, backend, threads=2), inputs
+
+    def ask(i):
+        return predict(crops[i % BATCH, None], objects[i % BATCH, None])
+
+    alone = [ask(i) for i in range(BATCH)]
+    with ThreadPoolExecutor(4) as pool:
+        for i, found in enumerate(pool.map(ask, range(8 * BATCH))):
+            np.testing.assert_array_equal(found, alone[i % BATCH])

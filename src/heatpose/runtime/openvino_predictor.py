@@ -2,6 +2,7 @@
 
 import functools
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,6 +34,7 @@ class OpenVinoPredictor:
         self._options = (threads, precision)
         self._compiled: dict[int, tuple[openvino.CompiledModel, openvino.AsyncInferQueue]] = {}
         self._request: openvino.InferRequest | None = None
+        self._alone_at_a_time = threading.Lock()
         self._in_streams(self._streams)
 
     @property
@@ -61,10 +63,11 @@ class OpenVinoPredictor:
 
     def _alone(self, given: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """Predict the heatmaps of one crop, on all threads; a queue would hand it on to another."""
-        if self._request is None:
-            self._request = self._in_streams(1)[0].create_infer_request()
-        self._request.infer(dict(given))
-        return np.array(self._request.get_output_tensor().data, np.float32)
+        with self._alone_at_a_time:
+            if self._request is None:
+                self._request = self._in_streams(1)[0].create_infer_request()
+            self._request.infer(dict(given))
+            return np.array(self._request.get_output_tensor().data, np.float32)
 
     def _in_streams(self, n: int) -> tuple[openvino.CompiledModel, openvino.AsyncInferQueue]:
         """Return the network for n crops at a time; compiled when first needed."""
