@@ -361,12 +361,13 @@ class PoseEstimator:
         return fits
 
     def fit_depth(
-        self, estimates: Sequence[PoseEstimate], observation: Observation, search: bool = True
+        self, estimates: Sequence[PoseEstimate], observation: Observation, again: bool = False
     ) -> list[PoseEstimate]:
         """Correct poses by measured depth, and look for others where it contradicts them.
 
         Their probability is what was learned of poses with depth; where nothing was, it stays that
         of the pose from the picture, as their score does. So it is where nothing was measured.
+        Poses that depth has corrected before, but for a turn, are only corrected again.
         """
         if observation.depth is None or not np.isfinite(observation.depth).any():
             return list(estimates)
@@ -377,7 +378,8 @@ class PoseEstimator:
             observation.camera,
             self.renderer,
             self.threads,
-            self.search if search else None,
+            None if again else self.search,
+            again,
         )
         return [with_probability(one, self.depth_calibration) for one in corrected]
 
@@ -393,7 +395,7 @@ class PoseEstimator:
             found = list(pool.map(lambda one: self.markings(one, image, camera, depth), estimates))
         turned = [one for one in found if one is not None]
         if self.effort.geometry:
-            turned = self.fit_depth(turned, observation, search=False)
+            turned = self.fit_depth(turned, observation, again=True)
         corrected = iter(turned)
         pairs = zip(estimates, found, strict=True)
         return [one if other is None else next(corrected) for one, other in pairs]

@@ -321,6 +321,23 @@ def test_estimates_take_over_what_is_found_and_how_well_it_agrees(search, render
     assert found.evidence is None
 
 
+def test_what_was_corrected_before_takes_fewer_looks_at_the_surface(renderer, camera, monkeypatch):
+    depth, looks = measured(renderer, camera), []
+    surface = renderer.surface
+    monkeypatch.setattr(renderer, "surface", lambda *one: looks.append(one) or surface(*one))
+    slightly = turned(matrix_from_vector(np.radians([0.6, -0.5, 0.4])))
+    slightly[:3, 3] += [0.5, -0.5, 2.0]
+    counts = []
+    for again in (False, True):
+        looks.clear()
+        estimate = seen_at(slightly, renderer, camera)
+        [found] = correct_with_depth([estimate], depth, GREY, camera, renderer, again=again)
+        assert degrees(found.camera_from_object, POSE) < 0.5  # of 0.9
+        assert np.linalg.norm(found.camera_from_object[:3, 3] - POSE[:3, 3]) < 0.5
+        counts.append(len(looks))
+    assert counts[1] == counts[0] - 1
+
+
 def test_a_search_is_told_what_corrections_have_changed(search, renderer, camera):
     class Back(DepthSearch):
         """Takes every correction back."""

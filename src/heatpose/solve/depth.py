@@ -33,6 +33,7 @@ Floats = NDArray[np.float32]
 FEWEST_PIXELS = 12  # of the surface with a measured depth, below which depth says nothing
 BIN = 4.0  # of the histogram of what the surface is off, mm
 STEPS = (3, 3)  # of least squares; the surface is looked up anew for each number
+AGAIN = (3,)  # the same for a pose that depth has corrected before
 WIDEST, NARROWEST = 20.0, 6.0  # residual that counts a quarter, mm: three times the noise, within
 LEAST_AGREEMENT = 0.15  # share of the surface within the last reach, below which depth is not heard
 LEAST_NOISE = 1.0  # of a measured depth, mm
@@ -69,6 +70,7 @@ def refine_with_depth(
     camera: Camera,
     renderer: Renderer,
     threads: int = 1,
+    steps: Sequence[int] = STEPS,
 ) -> list[DepthFit | None]:
     """Move the objects of a picture to where picture and depth fit best.
 
@@ -78,13 +80,14 @@ def refine_with_depth(
         camera: of the depth image, without distortion.
         renderer: knows the objects.
         threads: that share the objects.
+        steps: of least squares after each look at the surface.
 
     Returns:
         For each object the fit; None where too little of it was measured, what was measured lies
         elsewhere, or no pose fits picture and depth together better than the one given.
     """
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(lambda one: _fit(one, depth, camera, renderer), objects))
+        return list(pool.map(lambda one: _fit(one, depth, camera, renderer, steps), objects))
 
 
 def depth_ratio(
@@ -143,7 +146,9 @@ class _Residuals:
     along: Array  # how much they change as all of the depth image moves by 1 mm, (n,)
 
 
-def _fit(one: PosedObject, depth: Depth, camera: Camera, renderer: Renderer) -> DepthFit | None:
+def _fit(
+    one: PosedObject, depth: Depth, camera: Camera, renderer: Renderer, steps: Sequence[int]
+) -> DepthFit | None:
     view = _view(one, depth, camera, renderer)
     if view is None:
         return None
@@ -152,7 +157,8 @@ def _fit(one: PosedObject, depth: Depth, camera: Camera, renderer: Renderer) -> 
     farther = _farther(view.depth - start.depth, prior)
     if farther is None or prior.pose[2, 3] + farther <= 0:
         return None
-    stepped = fit_surface(one.object_id, _at_distance(prior.pose, farther), view, prior, renderer)
+    pose = _at_distance(prior.pose, farther)
+    stepped = fit_surface(one.object_id, pose, view, prior, renderer, steps)
     if stepped is None:
         return None
     pose, normal, reach = stepped
@@ -166,7 +172,12 @@ def _fit(one: PosedObject, depth: Depth, camera: Camera, renderer: Renderer) -> 
 
 
 def fit_surface(
-    object_id: int, pose: Array, view: DepthView, prior: PosePrior, renderer: Renderer
+    object_id: int,
+    pose: Array,
+    view: DepthView,
+    prior: PosePrior,
+    renderer: Renderer,
+    steps: Sequence[int] = STEPS,
 ) -> tuple[Array, Array, float] | None:
     """Fit a pose to depth and to what is known of it, from where it is.
 
@@ -176,16 +187,17 @@ def fit_surface(
         view: what was measured.
         prior: what is known of the pose.
         renderer: knows the object.
+        steps: of least squares after each look at the surface.
 
     Returns:
         The pose, the matrix of its normal equations, (6, 6), and the residual that counted a
         quarter in the end, mm. None where too little was measured.
     """
     reach = WIDEST
-    for steps in STEPS:
+    for count in steps:
         surface = renderer.surface(object_id, pose, view.camera)
         points, normals = _points(surface, pose, view.camera)
-        for _ in range(steps):
+        for _ in range(count):
             residuals = _residuals(points, normals, pose, view)
             if len(residuals.values) < FEWEST_PIXELS:
                 return None

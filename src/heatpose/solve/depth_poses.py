@@ -9,6 +9,8 @@ from heatpose.geometry.arrays import Depth, Image, Mask
 from heatpose.geometry.camera import Camera
 from heatpose.render.raycast import Renderer
 from heatpose.solve.depth import (
+    AGAIN,
+    STEPS,
     DepthFit,
     PosedObject,
     depth_agreement,
@@ -34,6 +36,7 @@ def correct_with_depth(
     renderer: Renderer,
     threads: int = 1,
     search: DepthSearch | None = None,
+    again: bool = False,
 ) -> list[PoseEstimate]:
     """Correct poses by measured depth; those that depth cannot help stay where they are.
 
@@ -49,9 +52,11 @@ def correct_with_depth(
         threads: that share them.
         search: looks for another pose where depth contradicts the picture's; None for corrections
             alone, which leave evidence as it is.
+        again: depth has corrected these poses before: few steps are enough.
     """
     posed = [_posed(one) for one in estimates]
-    fits = refine_with_depth(posed, depth, camera, renderer, threads)
+    steps = AGAIN if again else STEPS
+    fits = refine_with_depth(posed, depth, camera, renderer, threads, steps)
     if not any(fits) and _is_other_unit(depth_ratio(posed, depth, camera, renderer)):
         return list(estimates)
     corrected = [
