@@ -1,7 +1,7 @@
 """``heatpose synth``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
@@ -9,7 +9,7 @@ from heatpose.cli import options
 from heatpose.errors import OptionError
 
 if TYPE_CHECKING:
-    from heatpose.render.depth_sensors import DepthSensor
+    from heatpose.render.depth_sensors import MeasuredBy
     from heatpose.synth.run import Job
 
 DepthCamera = Literal["none", "any", "structured-light", "stereo", "time-of-flight"]
@@ -137,13 +137,13 @@ def _is_given(context: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def _measured_by(name: DepthCamera) -> "DepthSensor | Literal['any'] | None":
+def _measured_by(name: DepthCamera) -> "MeasuredBy":
     """Return what `SynthConfig` calls a depth camera."""
-    from heatpose.render.depth_sensors import KINDS, DepthSensor
+    from heatpose.render.depth_sensors import DepthSensor, Kind
 
-    if name == "none" or name == "any":
-        return None if name == "none" else "any"
-    return DepthSensor(next(kind for kind in KINDS if kind == name.replace("-", "_")))
+    if name == "none":
+        return None
+    return "any" if name == "any" else DepthSensor(cast(Kind, name.replace("-", "_")))
 
 
 def _draw_benchmark(

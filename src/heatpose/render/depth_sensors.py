@@ -7,7 +7,7 @@ never gets one.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import cv2
 import numpy as np
@@ -56,6 +56,10 @@ class DepthSensor:
     def baseline(self) -> float:
         """From the camera to its projector, or to the other camera, along x, mm."""
         return {"structured_light": 75.0, "stereo": 50.0, "time_of_flight": 0.0}[self.kind]
+
+
+# What measures a scene: a depth camera, any (another for each picture), or nothing: depth is exact.
+MeasuredBy: TypeAlias = DepthSensor | Literal["any"] | None
 
 
 def measure_depth(

@@ -3,10 +3,10 @@
 Right means that no point of the object is farther than a tenth of its diameter from where it
 should be, in the best of its symmetries (MSSD of BOP). The probability is a logistic function of
 the evidence (Platt, 1999), so that six numbers and a constant are all that is learned, and five
-more where depth had its say. How far a
-keypoint may be off is told by split conformal prediction (Vovk et al., 2005; for keypoints: Yang
-and Pavone, CVPR 2023, arXiv 2303.12246): circles whose radii are multiples of the spread of the
-heatmap's peak, so wide that the asked share of keypoints that can be checked lies inside.
+more numbers where depth had its say. How far a keypoint may be off is told by split conformal
+prediction (Vovk et al., 2005; for keypoints: Yang and Pavone, CVPR 2023, arXiv 2303.12246): circles
+whose radii are multiples of the spread of the heatmap's peak, so wide that the asked share of
+keypoints that can be checked lies inside.
 """
 
 from collections.abc import Sequence

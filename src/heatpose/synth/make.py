@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from heatpose.errors import DataError
 from heatpose.geometry.arrays import Depth
 from heatpose.objects.mesh import Mesh
-from heatpose.render.depth_sensors import ANY_STRENGTH, DepthSensor, measure_depth
+from heatpose.render.depth_sensors import ANY_STRENGTH, DepthSensor, MeasuredBy, measure_depth
 from heatpose.render.scene import Scene
 from heatpose.render.sensors import ColourSensor, photograph
 from heatpose.render.surfaces import Surfaces
@@ -43,7 +43,7 @@ class SceneMaker:
         *,
         seed: int = 0,
         colour: ColourSensor | None = None,
-        depth: DepthSensor | Literal["any"] | None = None,
+        depth: MeasuredBy = None,
         others: Sequence[DepthSensor] = (),
         png: bool = False,
     ) -> None:
@@ -120,7 +120,7 @@ class SceneMaker:
         scene: Scene,
         view: int,
         seen: View,
-        sensor: DepthSensor | Literal["any"] | None,
+        sensor: MeasuredBy,
     ) -> Depth:
         """Return the depth (h, w), mm, that a depth camera gives; the truth without one."""
         if sensor is None:

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from heatpose.objects.mesh import Mesh, read_mesh
-from heatpose.render.depth_sensors import DepthSensor
+from heatpose.render.depth_sensors import DepthSensor, MeasuredBy
 from heatpose.render.scene import Scene
 from heatpose.render.sensors import ColourSensor
 from heatpose.render.surfaces import Surfaces
@@ -31,7 +31,7 @@ class SynthConfig:
     variant: str | None = None  # of mitsuba; None takes the fastest that works
     seed: int = 0
     png: bool = False  # colour without loss; else JPEG
-    depth: DepthSensor | Literal["any"] | None = None  # None: depth is exact
+    depth: MeasuredBy = None
     others: tuple[DepthSensor, ...] | None = None  # further depth, in folders of its own
     colour: ColourSensor = field(default_factory=ColourSensor)
     scene: SceneConfig = field(default_factory=SceneConfig)
