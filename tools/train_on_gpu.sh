@@ -3,8 +3,8 @@
 #
 #     tools/train_on_gpu.sh LM/models PHOTOS OUT [MINUTES]
 #
-# The accurate keypoint network trains all the time; beside it the detector for half of it, and then the
-# fast network for two fifths. Nothing is read but the models, the photographs and what is in this
+# The accurate keypoint network trains all the time; beside it the detector for three fifths of it, and then
+# the fast network for a quarter. Nothing is read but the models, the photographs and what is in this
 # repository; some 16 processors keep the GPU busy. Then, here or elsewhere:
 #
 #     heatpose export OUT/accurate --detector OUT/detector --int8 --image-size 448 --image-size 640 --threshold 0.2 --out lmo.heatpose
@@ -17,7 +17,7 @@ fi
 models=$1 photos=$2 out=$3 minutes=${4:-28}
 share() { awk "BEGIN { print $minutes * $1 }"; }
 drawn=(--objects "$models" --backgrounds "$photos" --on-device --workers 0 --samples 100000000 --harsh 0.4)
-posed=(--init demo/lmo.heatpose --batch-size 256 --learning-rate 1.2e-3 --epoch-samples 51200 --pose-weight 0.2
+posed=(--init demo/lmo.heatpose --batch-size 512 --learning-rate 1.7e-3 --epoch-samples 102400 --pose-weight 0.2
   --upright 0.75 --hidden 0.7 --frozen)
 mkdir -p "$out"
 
@@ -26,8 +26,8 @@ heatpose train keypoints "${drawn[@]}" "${posed[@]}" --crop-size 192 --minutes "
 accurate=$!
 (
   heatpose train detector "${drawn[@]}" --init weights/yolov10n_lm.safetensors --size n --image-size 448 \
-    --batch-size 64 --learning-rate 1e-3 --epoch-samples 19200 --minutes "$(share 0.48)" --seed 102 --out "$out/detector"
-  heatpose train keypoints "${drawn[@]}" "${posed[@]}" --stages 3 --crop-size 160 --minutes "$(share 0.36)" \
+    --batch-size 64 --learning-rate 1e-3 --epoch-samples 19200 --minutes "$(share 0.6)" --seed 102 --out "$out/detector"
+  heatpose train keypoints "${drawn[@]}" "${posed[@]}" --stages 3 --crop-size 160 --minutes "$(share 0.26)" \
     --seed 103 --out "$out/fast"
 ) >"$out/others.log" 2>&1 &
 wait $! && wait $accurate

@@ -218,10 +218,11 @@ def test_what_will_be_shrunk_is_blurred_as_shrinking_would(objects, monkeypatch)
     batch = maker_of(objects, config)(generator(4), 16)
     zoom = batch["camera_matrix"][:, 0, 0] / views.camera.fx
     # Pixels of 1 / zoom px instead of 1 px: the variance of a box is a twelfth of its square.
-    torch.testing.assert_close(extra[0], ((1 / zoom**2 - 1) / 12).clamp(0, 7), rtol=1e-3, atol=1e-3)
-    assert (extra[0] > 0.1).any() and (extra[0] == 0).any()
+    blurs, groups = torch.cat(extra), len(extra)
+    torch.testing.assert_close(blurs, ((1 / zoom**2 - 1) / 12).clamp(0, 7), rtol=1e-3, atol=1e-3)
+    assert (blurs > 0.1).any() and (blurs == 0).any()
     plain = replace(config, degraded=False)
-    assert maker_of(objects, plain)(generator(4), 2) and len(extra) == 1
+    assert maker_of(objects, plain)(generator(4), 2) and len(extra) == groups
 
 
 def test_pieces_cover_crops_in_the_end(objects, white_on_black):
@@ -232,8 +233,8 @@ def test_pieces_cover_crops_in_the_end(objects, white_on_black):
                 [white(objects[0])],
                 SampleConfig(crop_size=64, degraded=False, cut_outs=share, views=views),
                 drawing=DrawingConfig(tables=0.0, points=8_000),
-            )(generator(5), 12)
-        )
+            )(generator(5), 24)
+        )[:12]  # those after them are drawn with other numbers
         for share in (0.0, 1.0)
     )
     assert (covered <= whole).all()

@@ -5,10 +5,11 @@ The same changes as in `augment`, with the same chances and ranges. Pictures are
 the pictures' device; none moves anything, so labels stay true.
 
 Nothing here waits for the device: what happens to which picture is drawn as one number for each,
-(b, 1, 1, 1), and all pictures are computed alike.
+(b, 1, 1, 1), and how many pictures undergo what costs most is known before they are chosen.
 """
 
 import math
+from collections.abc import Callable
 from functools import cache
 
 import torch
@@ -19,6 +20,7 @@ LENS_REACH = 5  # px, half the width of a kernel: three times the largest sigma,
 SHARPEN_REACH = 6  # px, for sigmas up to 2
 EXTRA_REACH = 9  # px, where blur is added: for variances up to 9 px^2 in all
 MOTION_REACH = 2  # px, half of the longest motion
+ROUNDINGS = 1009  # places between whole numbers at which seeds round a number of pictures
 
 # ITU-T T.81 (JPEG), tables K.1 and K.2: steps of the coefficients at quality 50.
 LUMINANCE_STEPS = (
@@ -52,13 +54,14 @@ def degrade(
         extra_blur: variance to add to each image's blur, (b,), px^2, at most 7: for images that
             will be shrunk.
     """
-    exaggerated = chance(generator, harsh, len(images))
-    if harsh > 0:
-        images = torch.where(exaggerated, change_light(generator, images), images)
+    exaggerated = some(generator, harsh, len(images))
+    images = changed(images, exaggerated, lambda those: change_light(generator, those))
     images = blur(generator, images, extra_blur)
-    if harsh > 0:
-        changed = exaggerate_colour(generator, sharpen(generator, images))
-        images = torch.where(exaggerated, changed, images)
+    images = changed(
+        images,
+        exaggerated,
+        lambda those: exaggerate_colour(generator, sharpen(generator, those)),
+    )
     images = change_colour(generator, images)
     images = add_noise(generator, images)
     return compress(generator, images)
@@ -102,10 +105,11 @@ def change_colour(generator: Generator, images: Tensor) -> Tensor:
     images = images * (uniform(generator, 0.7, 1.4, b) * balance)
     images = change_saturation(images, uniform(generator, 0.4, 1.5, b))
     images = change_contrast(images, uniform(generator, 0.6, 1.4, b))
-    images = (images + uniform(generator, -0.08, 0.08, b)).clamp(0, 1)
+    images = (images + uniform(generator, -0.08, 0.08, b)).clamp_(0, 1)
     images = torch.pow(images, uniform(generator, 0.75, 1.3, b))
-    turn = uniform(generator, -18, 18, b) * chance(generator, 0.5, b)
-    return turn_hue(images, torch.deg2rad(turn))
+    turned = some(generator, 0.5, b)
+    turn = torch.deg2rad(uniform(generator, -18, 18, len(turned)))
+    return changed(images, turned, lambda those: turn_hue(those, turn))
 
 
 def change_light(generator: Generator, images: Tensor) -> Tensor:
@@ -140,7 +144,7 @@ def sharpen(generator: Generator, images: Tensor) -> Tensor:
     moderate, strong = uniform(generator, 0.3, 1.5, b), uniform(generator, 1.5, 5, b)
     amount = torch.where(chance(generator, 0.7, b), moderate, strong) * chance(generator, 0.6, b)
     smooth = gaussian_blur(images, sigma**2, SHARPEN_REACH)
-    return (images + amount * (images - smooth)).clamp(0, 1)
+    return torch.lerp(smooth, images, 1 + amount).clamp_(0, 1)
 
 
 def exaggerate_colour(generator: Generator, images: Tensor) -> Tensor:
@@ -169,40 +173,62 @@ def add_noise(generator: Generator, images: Tensor) -> Tensor:
     alike = chance(generator, 0.5, b)
     own = torch.randn(images.shape, generator=generator, device=device)
     common = torch.randn((b, 1, height, width), generator=generator, device=device)
-    noise = own * torch.where(alike, 0.5, 1.0) + common * alike
-    return (images + strength * noise).clamp(0, 1)
+    images = images.addcmul(own, strength * torch.where(alike, 0.5, 1.0))
+    return images.addcmul_(common, strength * alike).clamp_(0, 1)
 
 
 def compress(generator: Generator, images: Tensor) -> Tensor:
     """Write and read the images as JPEG, half of them."""
-    b = len(images)
-    quality = torch.randint(40, 96, (b,), generator=generator, device=images.device)
-    return torch.where(chance(generator, 0.5, b), jpeg(images, quality), images)
+    those = some(generator, 0.5, len(images))
+    quality = torch.randint(40, 96, (len(those),), generator=generator, device=images.device)
+    return changed(images, those, lambda written: jpeg(written, quality))
 
 
 def cut_out(
-    generator: Generator, crops: Tensor, pieces: Tensor, share: float
+    generator: Generator, crops: Tensor, pieces: Callable[[int], Tensor], share: float
 ) -> tuple[Tensor, Tensor]:
     """Cover parts of some crops, at most about a third, with pieces of other pictures.
 
     Args:
         generator: random numbers.
         crops: (b, 3, h, w).
-        pieces: what covers them, (b, 3, h, w).
+        pieces: draws what covers b of them, (b, 3, h, w).
         share: of crops that are covered at all.
 
     Returns:
         The crops, and where they are covered, (b, h, w).
     """
-    b, _, height, width = crops.shape
-    count = torch.randint(1, 4, (b, 1, 1, 1), generator=generator, device=crops.device)
-    count = (count * chance(generator, share, b)).view(b, 1, 1)
-    covered = torch.zeros((b, height, width), dtype=torch.bool, device=crops.device)
+    height, width = crops.shape[2:]
+    those = some(generator, share, len(crops))
+    b = len(those)
+    covered = torch.zeros((len(crops), height, width), dtype=torch.bool, device=crops.device)
+    if b == 0:
+        return crops, covered
+    count = torch.randint(1, 4, (b, 1, 1), generator=generator, device=crops.device)
+    own = torch.zeros((b, height, width), dtype=torch.bool, device=crops.device)
     for number in range(3):
         centre = uniform(generator, 0.1, 0.9, b, channels=2)
         distance = polygon_distance(generator, centre, (0.04, 0.2), height, width)
-        covered = covered | ((distance <= 0) & (number < count))
-    return torch.where(covered[:, None], pieces, crops), covered
+        own |= (distance <= 0) & (number < count)
+    cover = pieces(b)
+    crops = changed(crops, those, lambda few: torch.where(own[:, None], cover, few))
+    return crops, covered.index_copy(0, those, own)
+
+
+def some(generator: Generator, share: float, b: int) -> Tensor:
+    """Draw which rows are a share of all b, in any order.
+
+    How many is known without waiting for the device: the share, rounded up or down by the seed of
+    the generator, so that over many seeds it is what was asked for.
+    """
+    up = generator.initial_seed() % ROUNDINGS / ROUNDINGS
+    drawn = torch.rand(b, generator=generator, device=generator.device)
+    return drawn.argsort()[: int(share * b + up)]
+
+
+def changed(images: Tensor, rows: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return pictures of which those in some rows are changed."""
+    return images.index_copy(0, rows, change(images[rows])) if len(rows) > 0 else images
 
 
 def uniform(generator: Generator, low: float, high: float, b: int, channels: int = 1) -> Tensor:
@@ -284,14 +310,12 @@ def convolve(images: Tensor, kernels: Tensor) -> Tensor:
 
 def change_saturation(images: Tensor, factor: Tensor) -> Tensor:
     """Scale how far colours are from grey. Leaves [0, 1]."""
-    grey = images.mean(dim=1, keepdim=True)
-    return grey + (images - grey) * factor
+    return torch.lerp(images.mean(dim=1, keepdim=True), images, factor)
 
 
 def change_contrast(images: Tensor, factor: Tensor) -> Tensor:
     """Scale how far all values are from their mean in the picture. Leaves [0, 1]."""
-    middle = images.mean(dim=(1, 2, 3), keepdim=True)
-    return middle + (images - middle) * factor
+    return torch.lerp(images.mean(dim=(1, 2, 3), keepdim=True), images, factor)
 
 
 def turn_hue(images: Tensor, turn: Tensor) -> Tensor:
@@ -327,12 +351,12 @@ def jpeg(images: Tensor, quality: Tensor) -> Tensor:
     from_rgb, to_rgb = colour_matrices(images.device)
     luminance, chrominance = quantisation_steps(quality)
     padded = functional.pad(images, (0, -width % 16, 0, -height % 16), mode="replicate")
-    planes = torch.einsum("oc,bchw->bohw", from_rgb, padded * 255 - 128)  # zero is mid-grey
-    bright = round_coefficients(planes[:, :1], luminance)
+    planes = torch.einsum("oc,bchw->bohw", 255 * from_rgb, padded)
+    bright = round_coefficients(planes[:, :1] - 128, luminance)  # zero is mid-grey
     colour = round_coefficients(functional.avg_pool2d(planes[:, 1:], 2), chrominance)
     colour = functional.interpolate(colour, scale_factor=2.0, mode="bilinear")
-    decoded = torch.einsum("oc,bchw->bohw", to_rgb, torch.cat([bright, colour], dim=1))
-    return ((decoded[:, :, :height, :width] + 128) / 255).clamp(0, 1)
+    planes = torch.cat([bright + 128, colour], dim=1)[:, :, :height, :width]
+    return torch.einsum("oc,bchw->bohw", to_rgb / 255, planes).clamp_(0, 1)
 
 
 def round_coefficients(planes: Tensor, steps: Tensor) -> Tensor:
@@ -376,7 +400,7 @@ def standard_steps(device: torch.device) -> tuple[Tensor, Tensor]:
 
 @cache
 def colour_matrices(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return the matrix from RGB to YCbCr with all zero at mid-grey, and its inverse (JFIF)."""
+    """Return the matrix from RGB to YCbCr, chroma zero for grey, and its inverse (JFIF)."""
     red, green, blue = 0.299, 0.587, 0.114
     ycbcr_from_rgb = torch.tensor(
         [

@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from heatpose.data.backgrounds import Backgrounds
-from heatpose.data.batch_augment import chance, cut_out, degrade, uniform
+from heatpose.data.batch_augment import chance, changed, cut_out, degrade, some, uniform
 from heatpose.data.batch_layouts import (
     Layout,
     Shapes,
@@ -148,12 +148,15 @@ class DetectionBatchMaker:
             config.harsh,
             scenes.around,
         )
-        pieces = self.scenery.draw(generator, b, size)
+
+        def pieces(n: int) -> Tensor:
+            return self.scenery.draw(generator, n, size)
+
         behind, _ = cut_out(generator, picture, pieces, config.clutter)
         picture = torch.where((splats.instance >= 0)[:, None], picture, behind)
         picture, hidden = cut_out(generator, picture, pieces, config.covered)
-        degraded = degrade(generator, picture, config.harsh)
-        picture = torch.where(chance(generator, config.degraded, b), degraded, picture)
+        degraded = some(generator, config.degraded, b)
+        picture = changed(picture, degraded, lambda those: degrade(generator, those, config.harsh))
         beside = _beside_frames(generator, config.framed, b, size)
         picture = torch.where(beside, GREY, picture)
         instance = torch.where(hidden | beside[:, 0], -1, splats.instance)

@@ -45,6 +45,16 @@ class Layout:
     table: Tensor  # (b,), mm: points p of the table have up . p = table; NaN: there is none
 
 
+def layout_rows(layout: Layout, rows: Tensor) -> Layout:
+    """Return some of the pictures of a layout."""
+    return Layout(
+        layout.object_index[rows],
+        layout.camera_from_object[rows],
+        layout.up[rows],
+        layout.table[rows],
+    )
+
+
 def random_layout(
     generator: torch.Generator, shapes: Shapes, config: ViewConfig, b: int, table_share: float
 ) -> Layout:

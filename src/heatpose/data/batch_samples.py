@@ -22,6 +22,7 @@ from heatpose.data.batch_augment import chance, cut_out, degrade, uniform
 from heatpose.data.batch_layouts import (
     Layout,
     Shapes,
+    layout_rows,
     projected_boxes,
     random_layout,
     window,
@@ -32,7 +33,7 @@ from heatpose.objects.catalogue import ObjectModel
 from heatpose.render.raycast import Renderer
 from heatpose.render.splats import covered, draw, strew
 
-GROUP = 128  # pictures that are drawn together
+GROUP = 256  # most pictures that are drawn together
 SMOOTH_BELOW = 170  # px of a patch's side under which four points of view a pixel are affordable
 COARSE = 64  # px, side of the pictures that tell how much is hidden
 SPARE = 1.25  # layouts drawn for each that is used: those that hide too much are left out
@@ -86,9 +87,11 @@ class BatchMaker:
         order = side.argsort()
         sides = side[order].tolist()
         parts = []
-        for start in range(0, b, GROUP):
-            rows = order[start : start + GROUP]
-            largest = -(-int(sides[min(start + GROUP, b) - 1]) // SIDES) * SIDES
+        # Two groups at least: the fewer, the fewer steps there are, but the more empty pixels.
+        group = min(GROUP, -(-b // 2))
+        for start in range(0, b, group):
+            rows = order[start : start + group]
+            largest = -(-int(sides[min(start + group, b) - 1]) // SIDES) * SIDES
             parts.append(self._samples(generator, layout_rows(layout, rows), low[rows], largest))
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
@@ -133,7 +136,7 @@ class BatchMaker:
         self, generator: Generator, layout: Layout, low: Tensor, side: int
     ) -> dict[str, Tensor]:
         """Draw samples from patches of one size."""
-        config, b = self.config, len(low)
+        config = self.config
         scale = 2 if side < SMOOTH_BELOW else 1
         fine = window(self.camera_matrix, low, torch.full_like(low[:, 0], scale))
         splats = draw(
@@ -150,8 +153,12 @@ class BatchMaker:
         if config.degraded:
             picture = degrade(generator, picture, config.harsh, shrunk)
         crop = _cut(picture, left_top, crop_side, config.crop_size)
-        pieces = self.scenery.draw(generator, b, config.crop_size)
-        crop, _ = cut_out(generator, crop, pieces, config.cut_outs)
+        crop, _ = cut_out(
+            generator,
+            crop,
+            lambda n: self.scenery.draw(generator, n, config.crop_size),
+            config.cut_outs,
+        )
         patch = window(self.camera_matrix, low, torch.ones_like(zoom))
         return {
             "crop": (crop * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous(),
@@ -191,16 +198,6 @@ class BatchStream(Dataset[dict[str, Tensor]]):
         generator = torch.Generator(self.maker.device).manual_seed(int(seed) >> 1)
         with torch.no_grad():
             return self.maker(generator, self.batch_size)
-
-
-def layout_rows(layout: Layout, rows: Tensor) -> Layout:
-    """Return some of the pictures of a layout."""
-    return Layout(
-        layout.object_index[rows],
-        layout.camera_from_object[rows],
-        layout.up[rows],
-        layout.table[rows],
-    )
 
 
 def boxes_of_masks(masks: Tensor) -> Tensor:

@@ -12,8 +12,8 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from heatpose.data.backgrounds import GENERATED_SHARE, Backgrounds, random_part
-from heatpose.data.batch_augment import chance, gaussian_blur, uniform
-from heatpose.data.batch_layouts import Layout, warped
+from heatpose.data.batch_augment import chance, changed, gaussian_blur, some, uniform
+from heatpose.data.batch_layouts import Layout, layout_rows, warped
 from heatpose.render.splats import Splats, Strewn, Surfaces, surfaces
 
 PHOTO = (480, 640)  # px, height and width of stored photographs
@@ -42,9 +42,16 @@ class BatchScenery:
 
     def draw(self, generator: Generator, b: int, size: int) -> Tensor:
         """Draw backgrounds, (b, 3, size, size), in [0, 1]."""
-        textures = generated_textures(generator, b, size)
         if not self.sizes:
-            return textures
+            return generated_textures(generator, b, size)
+        photos = self._photos(generator, b, size)
+        generated = some(generator, GENERATED_SHARE, b)
+        return changed(
+            photos, generated, lambda those: generated_textures(generator, len(those), size)
+        )
+
+    def _photos(self, generator: Generator, b: int, size: int) -> Tensor:
+        """Draw parts of photographs, (b, 3, size, size)."""
         # Parts of a quarter to all of the photograph's height, mirrored by chance.
         part = uniform(generator, 0.25, 1.0, b).view(b, 1, 1) * torch.tensor(
             [PHOTO[0] / PHOTO[1], 1.0], device=generator.device
@@ -54,9 +61,7 @@ class BatchScenery:
         axis = (torch.arange(size, device=generator.device) + 0.5) / size * 2 - 1
         x = middle[..., 0] + part[..., 0] * axis * mirror  # (b, size)
         y = middle[..., 1] + part[..., 1] * axis
-        grid = grid_of(x, y)
-        photos = self.look_up(generator, grid, size)
-        return torch.where(chance(generator, GENERATED_SHARE, b), textures, photos)
+        return self.look_up(generator, grid_of(x, y), size)
 
     def look_up(self, generator: Generator, grid: Tensor, size: int) -> Tensor:
         """Look random photographs up, each mirrored again and again at its edges.
@@ -98,6 +103,16 @@ class Lights:
     ambient: Tensor  # (b, 3), RGB
     specular: Tensor  # (b, 1)
     shininess: Tensor  # (b, 1)
+
+    def rows(self, rows: Tensor) -> "Lights":
+        """Return those of some of the pictures."""
+        return Lights(
+            self.directions[rows],
+            self.colours[rows],
+            self.ambient[rows],
+            self.specular[rows],
+            self.shininess[rows],
+        )
 
 
 def random_lights(generator: Generator, layout: Layout) -> Lights:
@@ -156,7 +171,21 @@ def paint(
     shrink = torch.full((b,), 1 / scale, device=camera_matrix.device)
     coarse = warped(camera_matrix, shrink, shrink[:, None] / 2 - 0.5)
     background = scenery.draw(generator, b, size // scale)
-    background = _with_table(generator, background, strewn, layout, coarse, lights, scenery, around)
+    standing = layout.table.isfinite().nonzero()[:, 0]
+    background = changed(
+        background,
+        standing,
+        lambda those: _with_table(
+            generator,
+            those,
+            strewn,
+            layout_rows(layout, standing),
+            coarse[standing],
+            lights.rows(standing),
+            scenery,
+            None if around is None else around[standing],
+        ),
+    )
     picture = functional.interpolate(background, scale_factor=float(scale), mode="nearest")
 
     seen = surfaces(splats, strewn, layout.camera_from_object)
@@ -236,17 +265,16 @@ def _with_table(
     scenery: BatchScenery,
     around: Tensor | None,
 ) -> Tensor:
-    """Draw tables, with shadows on them, over the backgrounds (b, 3, size, size) that have one."""
+    """Draw tables, with shadows on them, over backgrounds (b, 3, size, size)."""
     b, _, size, _ = background.shape
     up, rays = layout.up[:, None, None], all_rays(camera_matrix, size)
-    distance = layout.table.nan_to_num()[:, None, None] / (rays * up).sum(dim=-1)  # (b, h, w)
+    distance = layout.table[:, None, None] / (rays * up).sum(dim=-1)  # (b, h, w)
     target = layout.camera_from_object[:, 0, :3, 3]
     foot = target - layout.up * ((layout.up * target).sum(dim=1) - layout.table)[:, None]
-    across = rays * distance[..., None] - foot.nan_to_num()[:, None, None]  # on the table, mm
+    across = rays * distance[..., None] - foot[:, None, None]  # on the table, mm
     reach = uniform(generator, *REACH, b).view(b, 1, 1)
     reach = reach if around is None else reach + around.view(b, 1, 1)
-    there = layout.table.isfinite()[:, None, None] & (distance > 0)
-    there = there & (across.norm(dim=-1) < reach)
+    there = (distance > 0) & (across.norm(dim=-1) < reach)
 
     first, second = _axes(generator, layout.up)
     place = torch.stack(

@@ -117,7 +117,13 @@ def draw(
     dense = strewn.spacing[index] * px_per_mm  # px between points, if all were used
     used = (all_points * (dense / APART).square().clamp_max(1) * there).ceil().long()
     level = (CLOSE * dense.clamp_min(APART)).log2().ceil().sub(1).clamp(0, LEVELS - 1).long()
-    total, levels = torch.stack([used.sum(), (level * there).amax() + 1]).tolist()
+    # Every picture has a map for narrow gaps, and others for wider ones if it needs them.
+    picture = torch.arange(b, device=index.device).repeat_interleave(m)
+    needed = torch.zeros(LEVELS * b, dtype=torch.int64, device=index.device)
+    needed[:b] = 1
+    needed.scatter_reduce_(0, level * b + picture, there.long(), "amax")
+    counts = needed.view(LEVELS, b).sum(dim=1)
+    total, *n_maps = torch.cat([used.sum()[None], counts]).tolist()
 
     # Each point with what it is of: row of (b m,), and number on the object.
     row = torch.arange(b * m, device=index.device).repeat_interleave(used, output_size=total)
@@ -128,10 +134,10 @@ def draw(
     x, y, z = _project(points, (matrices @ poses[:, :3]).view(-1, 12), row)
     x, y = (x / z).round(), (y / z).round()
     inside = (z > NEAREST) & (x >= 0) & (x < size) & (y >= 0) & (y < size)
-    place = (level * b + torch.arange(b, device=index.device).repeat_interleave(m))[row]
-    place = (place * size + y.long()) * size + x.long()
+    of_map = (needed.cumsum(0) - 1)[level * b + picture]
+    place = (of_map[row] * size + y.long()) * size + x.long()
     # What is outside goes beyond the maps, and not all to one place, where it would queue.
-    n_pixels = levels * b * size * size
+    n_pixels = sum(n_maps) * size * size
     beyond = n_pixels + number % BEYOND
     # Positive floats are in the order of their bits. Below them slot and point, to be read again.
     bits = z.contiguous().view(torch.int32).long()
@@ -139,8 +145,13 @@ def draw(
     maps = torch.full((n_pixels + BEYOND,), NOTHING, device=index.device)
     maps.scatter_reduce_(0, torch.where(inside, place, beyond), key, "amin")
 
-    closed = [_close(keys, i) for i, keys in enumerate(maps[:n_pixels].view(levels, b, size, size))]
-    return _decode(torch.stack(closed).amin(dim=0) if levels > 1 else closed[0])
+    narrow, *wider = torch.split(maps[:n_pixels].view(-1, size, size), n_maps)
+    closed = _close(narrow, 0)
+    for i, keys in enumerate(wider, start=1):
+        if len(keys) > 0:
+            rows = needed.view(LEVELS, b)[i].nonzero()[:, 0]
+            closed[rows] = torch.minimum(closed[rows], _close(keys, i))
+    return _decode(closed)
 
 
 def _project(points: Tensor, projections: Tensor, row: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -193,15 +204,17 @@ def _close(keys: Tensor, level: int) -> Tensor:
 
     Beyond the edges of the picture there is nothing that could win.
     """
+    closed, before = torch.empty_like(keys), torch.empty_like(keys)
     for better, forward in ((torch.minimum, True), (torch.maximum, False)):
         for dim in (1, 2):
             # Steps of 1, 2, 4, ... reach 2^(level + 1) pixels together.
             for step in (2**i for i in range(level + 1)):
                 rest = keys.shape[dim] - step
                 early, late = keys.narrow(dim, 0, rest), keys.narrow(dim, step, rest)
-                closed = keys.clone()
-                closed.narrow(dim, step if forward else 0, rest).copy_(better(early, late))
-                keys = closed
+                start, edge = (step, 0) if forward else (0, rest)
+                better(early, late, out=closed.narrow(dim, start, rest))
+                closed.narrow(dim, edge, step).copy_(keys.narrow(dim, edge, step))
+                keys, closed, before = closed, before, closed
     return keys
 
 

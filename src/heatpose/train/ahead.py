@@ -11,7 +11,7 @@ from torch.utils.data import Sampler
 from heatpose.data.batch_samples import BatchStream
 from heatpose.train.training import Batch
 
-THREADS = 2  # that draw: to tell a GPU what to do takes a processor as long as doing it takes
+THREADS = 3  # that draw: to tell a GPU what to do takes a processor as long as doing it takes
 NAME = "batches ahead"  # of these threads
 
 
