@@ -52,7 +52,7 @@ def test_a_ladder_changes_one_thing_a_row():
         {"train.schedule"},
         {"symmetric"},
         {"train.sample.degraded", "train.sample.cut_outs"}
-        | {"train.sample.box_edge", "train.sample.box_cut"},
+        | {"train.sample.box_edge", "train.sample.box_whole", "train.sample.box_cut"},
         {"train.sample.stretched", "train.sample.margin"},
         {"solve.decoding"},
         {"solve.solver"},

@@ -165,10 +165,10 @@ def window(camera_matrix: Tensor, corner: Tensor, scale: Tensor) -> Tensor:
 def projected_boxes(
     corners: Tensor, camera_from_object: Tensor, camera_matrix: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return where boxes around objects are in pictures: least and largest x and y, (..., 2), px.
+    """Return where points of objects are in pictures: least and largest x and y, (..., 2), px.
 
     Args:
-        corners: (..., 8, 3), mm, see `Shapes`.
+        corners: (..., n, 3), mm: of boxes around objects, see `Shapes`, or more of the surface.
         camera_from_object: (..., 4, 4), mm.
         camera_matrix: (..., 3, 3), px.
     """

@@ -38,6 +38,7 @@ SMOOTH_BELOW = 170  # px of a patch's side under which four points of view a pix
 COARSE = 64  # px, side of the pictures that tell how much is hidden
 SPARE = 1.25  # layouts drawn for each that is used: those that hide too much are left out
 SIDES = 8  # px, steps in which sides of patches come: memory of few sizes is used again
+BOX_POINTS = 2000  # of an object, that a box around all of it is laid around
 MOST_BLUR = 7.0  # px^2, before pictures are shrunk
 
 
@@ -147,7 +148,9 @@ class BatchMaker:
         )
         picture = functional.avg_pool2d(picture, scale) if scale > 1 else picture
         visible = splats.instance[:, ::scale, ::scale] == 0
-        left_top, crop_side = _jittered_square(generator, visible, config)
+        patch = window(self.camera_matrix, low, torch.ones_like(low[:, 0]))
+        boxes = self._boxes(generator, visible, layout, patch)
+        left_top, crop_side = _jittered_square(generator, boxes, config)
         zoom = config.crop_size / crop_side  # (b,)
         shrunk = ((1 / zoom**2 - 1) / 12).clamp(0, MOST_BLUR)
         if config.degraded:
@@ -159,13 +162,22 @@ class BatchMaker:
             lambda n: self.scenery.draw(generator, n, config.crop_size),
             config.cut_outs,
         )
-        patch = window(self.camera_matrix, low, torch.ones_like(zoom))
         return {
             "crop": (crop * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous(),
             "object_index": layout.object_index[:, 0],
             "camera_matrix": window(patch, left_top, zoom),
             "camera_from_object": layout.camera_from_object[:, 0],
         }
+
+    def _boxes(
+        self, generator: Generator, visible: Tensor, layout: Layout, matrix: Tensor
+    ) -> Tensor:
+        """Return boxes (b, 4), px, around what is seen of objects, some around all of them."""
+        index, poses = layout.object_index[:, 0], layout.camera_from_object[:, 0]
+        points = self.strewn.positions[:, :BOX_POINTS][index]
+        whole = torch.cat(projected_boxes(points, poses, matrix), dim=1)
+        chosen = chance(generator, self.config.box_whole, len(index)).view(-1, 1)
+        return torch.where(chosen, whole, boxes_of_masks(visible))
 
 
 class DrawsBatches(Protocol):
@@ -213,15 +225,14 @@ def boxes_of_masks(masks: Tensor) -> Tensor:
 
 
 def _jittered_square(
-    generator: Generator, visible: Tensor, config: SampleConfig
+    generator: Generator, boxes: Tensor, config: SampleConfig
 ) -> tuple[Tensor, Tensor]:
-    """Lay squares around objects as a detector's boxes would be, see `samples.jittered`.
+    """Lay squares around boxes (b, 4) that are as a detector's would be, see `samples.jittered`.
 
     Returns:
         The upper left corners, (b, 2), px, and the sides, (b,), px.
     """
-    b = len(visible)
-    boxes = boxes_of_masks(visible)
+    b = len(boxes)
     size = boxes[:, 2:] - boxes[:, :2]
     side = size.amax(dim=1, keepdim=True)
     noise = torch.randn(b, 4, generator=generator, device=boxes.device)

@@ -29,7 +29,7 @@ from heatpose.data.views import (
     repaint,
 )
 from heatpose.geometry.arrays import Array, Box, Depth, Image
-from heatpose.geometry.boxes import box_of_mask
+from heatpose.geometry.boxes import box_of_mask, box_of_points
 from heatpose.geometry.camera import Camera
 from heatpose.geometry.transforms import transform_points
 from heatpose.objects.catalogue import ObjectModel
@@ -50,6 +50,7 @@ class SampleConfig:
     stretched: bool = False  # cut the box itself, times the margin, and stretch it to a square
     degraded: bool = True  # by lens, sensor and file
     box_edge: float = 0.05  # spread of each edge of the box over the longer side
+    box_whole: float = 0.3  # share of boxes around hidden parts too, as in later looks; rendered
     box_cut: float = 0.25  # share of boxes that miss a part at one side, up to a third
     cut_outs: float = 0.3  # share of samples that are partly covered by pieces of background
     harsh: float = 0.0  # share with light, colours and edges that renderings never have
@@ -114,6 +115,9 @@ class SampleMaker:
         scale = len(rendering.depth) // camera.height
         visible = rendering.mask(0)[::scale, ::scale]
         box = box_of_mask(visible) or (0.0, 0.0, float(camera.width), float(camera.height))
+        if rng.random() < config.box_whole:
+            vertices = transform_points(pose, self.objects[index].mesh.vertices)
+            box = box_of_points(camera.project(vertices))
         crop, crop_depth, crop_camera = cut_sample(
             rng, picture, depth, camera, box, config, self.backgrounds
         )

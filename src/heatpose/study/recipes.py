@@ -76,6 +76,7 @@ def papers_training(train: TrainConfig) -> TrainConfig:
         degraded=False,
         cut_outs=0.0,
         box_edge=0.0,
+        box_whole=0.0,
         box_cut=0.0,
     )
     return replace(
@@ -97,6 +98,7 @@ def ladder(options: StudyOptions, network: NetworkConfig, train: TrainConfig) ->
         degraded=ours.degraded,
         cut_outs=ours.cut_outs,
         box_edge=ours.box_edge,
+        box_whole=ours.box_whole,
         box_cut=ours.box_cut,
     )
     rows = [
