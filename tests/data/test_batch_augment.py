@@ -377,3 +377,36 @@ def test_distance_to_a_polygon_is_in_pixels():
     torch.testing.assert_close(slope.median(), torch.tensor(1.0), rtol=0, atol=1e-3)
     for dim in (1, 2):  # nor does it ever grow faster
         assert distance.diff(dim=dim).abs().max() < 1.001
+
+
+def test_over_many_seeds_some_are_as_many_as_asked_for_and_none_twice():
+    counts = []
+    for seed in range(2018):
+        rows = batch_augment.some(generator(seed), 0.3, 5)
+        assert len(set(rows.tolist())) == len(rows)
+        counts.append(len(rows))
+    assert set(counts) == {1, 2} and np.mean(counts) == pytest.approx(1.5, abs=0.01)
+    assert sorted(batch_augment.some(generator(7), 1.0, 5).tolist()) == [0, 1, 2, 3, 4]
+    assert len(batch_augment.some(generator(7), 0.0, 5)) == 0
+
+
+def test_any_picture_is_as_likely_among_some_as_any_other():
+    chosen = [batch_augment.some(generator(seed), 0.4, 5) for seed in range(1500)]
+    shares = torch.cat(chosen).bincount(minlength=5) / len(chosen)
+    assert (shares - 0.4).abs().max() < 0.05
+
+
+def test_only_the_pictures_in_some_rows_are_changed(photos):
+    seen = []
+
+    def blacken(those):
+        seen.append(those)
+        return 0 * those
+
+    after = batch_augment.changed(photos, torch.tensor([5, 2]), blacken)
+    assert torch.equal(seen[0], photos[[5, 2]])
+    black = (after == 0).all(dim=(1, 2, 3))
+    assert black.nonzero().flatten().tolist() == [2, 5]
+    assert torch.equal(after[~black], photos[~black]) and photos[2].any()
+    assert batch_augment.changed(photos, torch.tensor([], dtype=torch.int64), blacken) is photos
+    assert len(seen) == 1  # what is done to none is not done

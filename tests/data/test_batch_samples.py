@@ -136,9 +136,16 @@ def test_outlines_lie_where_rays_see_them_to_a_tenth_of_a_pixel(
     assert np.mean(areas) == pytest.approx(1, abs=0.015)
 
 
-def test_crops_are_laid_around_what_is_visible(objects, white_on_black):
-    views = ViewConfig(smallest=60, largest=100, hidden=1.0)
-    config = SampleConfig(crop_size=64, box_edge=0.0, box_cut=0.0, views=views, degraded=False)
+@pytest.mark.parametrize("whole", [0.0, 1.0])
+def test_crops_are_laid_around_what_is_visible_or_all_there_is(objects, white_on_black, whole):
+    config = SampleConfig(
+        crop_size=64,
+        box_edge=0.0,
+        box_cut=0.0,
+        box_whole=whole,
+        views=ViewConfig(smallest=60, largest=100, hidden=1.0),
+        degraded=False,
+    )
     maker = maker_of(objects, config)
     batch, layout = maker(generator(3), 12), maker._layout(generator(3), 12)
     renderer, errors, hidden = Renderer({o.object_id: o.mesh for o in objects}), [], 0
@@ -149,7 +156,8 @@ def test_crops_are_laid_around_what_is_visible(objects, white_on_black):
         poses = layout.camera_from_object[same][index >= 0].double().numpy()
         ids = [objects[i].object_id for i in index[index >= 0]]
         seen = renderer.render(ids, list(poses), crop_camera(batch, row))
-        left, top, right, bottom = box_of_mask(seen.mask(0))
+        mask = seen.full_masks[0] if whole else seen.mask(0)
+        left, top, right, bottom = box_of_mask(mask)
         side = max(right - left, bottom - top) * config.margin
         errors.append([(left + right) / 2 - 31.5, (top + bottom) / 2 - 31.5, side - 64])
         hidden += seen.visible_fraction(0) < 0.9

@@ -9,6 +9,7 @@ from heatpose.data.backgrounds import Backgrounds
 from heatpose.data.depth_samples import DepthConfig
 from heatpose.data.samples import SampleConfig, SampleMaker, SampleStream, jittered
 from heatpose.data.views import ViewConfig, random_pose
+from heatpose.geometry.boxes import box_of_mask
 
 SMALL = SampleConfig(crop_size=64, views=ViewConfig(smallest=30, largest=70))
 
@@ -152,3 +153,26 @@ def test_samples_can_be_stretched_and_left_as_they_are_rendered(objects, monkeyp
         assert rows[0] <= 2 and rows[-1] >= 61 and cols[0] <= 2 and cols[-1] >= 61
     with pytest.raises(ValueError, match="stretched samples have no depth"):
         SampleConfig(stretched=True, depth=DepthConfig())
+
+
+@pytest.mark.parametrize("whole", [0.0, 1.0])
+def test_boxes_lie_around_what_is_visible_or_all_there_is(objects, monkeypatch, whole):
+    views = ViewConfig(smallest=60, largest=100, hidden=1.0)
+    maker = SampleMaker(objects, Backgrounds(), SampleConfig(box_whole=whole, views=views))
+    boxes, hidden = [], 0
+
+    def noted(rng, picture, depth, camera, box, config, backgrounds):
+        boxes.append((box, camera))
+        return picture, None, camera
+
+    monkeypatch.setattr(samples_module, "cut_sample", noted)
+    drawn, render = [], maker._render
+    monkeypatch.setattr(maker, "_render", lambda *args: drawn.append(render(*args)) or drawn[-1])
+    for number in range(12):
+        maker(np.random.default_rng(number))
+        (box, camera), seen = boxes[-1], drawn[-1]
+        scale = len(seen.depth) // camera.height
+        mask = (seen.full_masks[0] if whole else seen.mask(0))[::scale, ::scale]
+        np.testing.assert_allclose(box, box_of_mask(mask), atol=1.5)
+        hidden += seen.visible_fraction(0) < 0.9
+    assert hidden > 5

@@ -5,6 +5,7 @@ import torch
 from heatpose.geometry.camera import Camera
 from heatpose.geometry.rotations import random_rotation
 from heatpose.geometry.transforms import make_transform
+from heatpose.render import splats
 from heatpose.render.raycast import Renderer
 from heatpose.render.splats import covered, draw, strew, surfaces
 
@@ -131,3 +132,28 @@ def test_too_many_objects_or_points_are_refused(strewn, renderer):
         drawn(strewn, [0] * 33, [np.eye(4)] * 33)
     with pytest.raises(ValueError, match="2 objects of 134217728 points are too many"):
         strew(renderer, [3, 7], 2**27, DEVICE)
+
+
+def test_only_pictures_with_wide_gaps_are_closed_widely(renderer, monkeypatch):
+    few = strew(renderer, [3, 7], 2_000, DEVICE)
+    rng = np.random.default_rng(6)
+    poses = np.stack([pose_at(rng, z=z) for z in (4000.0, 500.0, 4000.0, 900.0)])
+    matrices = torch.from_numpy(CAMERA.matrix).float().expand(4, 3, 3)
+    closed = []
+    close = splats._close
+    monkeypatch.setattr(
+        splats,
+        "_close",
+        lambda keys, level: closed.append((level, len(keys))) or close(keys, level),
+    )
+    batch = draw(
+        few, torch.zeros(4, 1, dtype=int), torch.tensor(poses).float()[:, None], matrices, SIZE
+    )
+    assert closed[0] == (0, 4) and len(closed) > 1
+    assert (
+        sum(count for _, count in closed[1:]) == 2
+    )  # the two that are near, each at its own level
+    for i, pose in enumerate(poses):
+        alone = drawn(few, [0], [pose])
+        assert torch.equal(alone.instance[0], batch.instance[i])
+        assert torch.equal(alone.points[0], batch.points[i])

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.table import Table
 
-from heatpose.evaluate.detections import DetectionEvaluation, DetectionScores
+if TYPE_CHECKING:  # poses are scored where there is no pycocotools
+    from heatpose.evaluate.detections import DetectionEvaluation, DetectionScores
 
 HEADERS = {
     "ap": "mAP\n50-95",
@@ -17,7 +18,7 @@ HEADERS = {
 }
 
 
-def as_record(evaluation: DetectionEvaluation) -> dict[str, Any]:
+def as_record(evaluation: "DetectionEvaluation") -> dict[str, Any]:
     """Return what ``--json`` prints: the mean, and objects by id."""
     return {
         "mean": asdict(evaluation.mean),
@@ -25,7 +26,7 @@ def as_record(evaluation: DetectionEvaluation) -> dict[str, Any]:
     }
 
 
-def as_table(evaluation: DetectionEvaluation, names: Mapping[int, str]) -> Table:
+def as_table(evaluation: "DetectionEvaluation", names: Mapping[int, str]) -> Table:
     """Return one line per object and one for all.
 
     Args:
@@ -43,7 +44,7 @@ def as_table(evaluation: DetectionEvaluation, names: Mapping[int, str]) -> Table
     return table
 
 
-def as_sentence(evaluation: DetectionEvaluation) -> str:
+def as_sentence(evaluation: "DetectionEvaluation") -> str:
     """Return the scores over all on one line."""
     mean = evaluation.mean
     scores = [(name.replace("\n", " "), getattr(mean, key)) for key, name in HEADERS.items()]
@@ -51,6 +52,6 @@ def as_sentence(evaluation: DetectionEvaluation) -> str:
     return f"{', '.join(shown)} over {mean.targets} targets"
 
 
-def _cells(scores: DetectionScores) -> list[str]:
+def _cells(scores: "DetectionScores") -> list[str]:
     values = [getattr(scores, key) for key in HEADERS]
     return [str(scores.targets), *("-" if v is None else f"{v:.4f}" for v in values)]

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from heatpose.data.bop import BopDataset
 from heatpose.errors import DataError
@@ -150,9 +152,6 @@ def average_precision(
         truths: the objects in each image.
         found: detections in the same images, in any order.
     """
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
     numbers = {key: number for number, key in enumerate(truths, start=1)}
     object_ids = sorted({t.object_id for those in truths.values() for t in those if t.counts})
     annotations = [
