@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from heatpose.data import batch_detection
 from heatpose.data.backgrounds import Backgrounds
 from heatpose.data.batch_detection import DetectionBatchMaker, DetectionDrawingConfig
 from heatpose.data.batch_samples import BatchStream
@@ -182,3 +183,10 @@ def test_on_tables_all_stand_on_the_table_and_beside_each_other(objects):
 def test_nonsense_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         DetectionDrawingConfig(**changes)
+
+
+def test_as_many_pictures_as_asked_for_are_degraded(objects, monkeypatch):
+    monkeypatch.setattr(batch_detection, "degrade", lambda generator, those, harsh: 0 * those)
+    maker = maker_of(objects, **NOTHING_ON_TOP, clutter=0.0, degraded=0.25)
+    images = maker(generator(), 16)["image"]
+    assert (images == 0).all(dim=3).all(dim=2).all(dim=1).sum() == 4

@@ -174,6 +174,43 @@ def test_a_table_is_a_disc_below_the_object(strewn, scenery, monkeypatch, scale,
     assert ((picture[0, 0].numpy() > 0) == expected).all()
 
 
+def test_a_picture_without_a_table_changes_nothing_of_the_one_beside_it(
+    strewn, scenery, monkeypatch
+):
+    def lights(generator, layout):
+        """A light from above, redder the farther away the object is."""
+        b, redness = len(layout.up), layout.camera_from_object[:, 0, 2, 3:] / 1000
+        colours = torch.cat([redness, 1 - redness, redness * 0], dim=1)
+        shine = (torch.zeros(b, 1), torch.ones(b, 1))
+        towards, each = (one[:, None].expand(b, 3, 3) for one in (layout.up, colours / 3))
+        return Lights(towards, each, colours / 3, *shine)
+
+    monkeypatch.setattr(batch_scenery, "REACH", (60.0, 60.0))
+    monkeypatch.setattr(batch_scenery, "random_lights", lights)
+    monkeypatch.setattr(batch_scenery, "_table_colours", lambda *args: TABLE)
+    monkeypatch.setattr(scenery, "draw", lambda g, b, size: torch.zeros(b, 3, size, size))
+    size = 64
+    alone, camera = tilted(), camera_of(size, 110.0)
+    both, cameras = tilted(2), torch.cat([camera_of(size, 300.0), camera])
+    both.table[0] = torch.nan
+    both.camera_from_object[0, 0, :3, 3] = torch.tensor([-40.0, -60.0, 500.0])
+
+    def painted(layout, matrix, around):
+        splats = draw(strewn, layout.object_index, layout.camera_from_object, matrix, size)
+        reach = torch.tensor(around)
+        return paint(generator(), splats, strewn, layout, matrix, scenery, 0.0, around=reach)
+
+    pictures = painted(both, cameras, [500.0, 40.0])
+    assert torch.equal(pictures[1], painted(alone, camera, [40.0])[0])
+    on_one = (pictures > 0).any(dim=1).float().mean(dim=(1, 2))
+    object_alone = (
+        (draw(strewn, both.object_index, both.camera_from_object, cameras, size).instance == 0)
+        .float()
+        .mean(dim=(1, 2))
+    )
+    assert on_one[0] == object_alone[0] and on_one[1] > 1.5 * object_alone[1]
+
+
 @pytest.mark.parametrize(("side", "brightness"), [(1, 0.6), (-1, 0.1)], ids=["above", "below"])
 def test_a_table_is_lit_from_above_and_darkened_by_both_shadows(
     strewn, scenery, monkeypatch, side, brightness

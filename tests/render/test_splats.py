@@ -157,3 +157,16 @@ def test_only_pictures_with_wide_gaps_are_closed_widely(renderer, monkeypatch):
         alone = drawn(few, [0], [pose])
         assert torch.equal(alone.instance[0], batch.instance[i])
         assert torch.equal(alone.points[0], batch.points[i])
+
+
+@pytest.mark.parametrize("level", [0, 1, 3])
+def test_gaps_are_closed_by_the_least_and_then_the_most_of_neighbours(level):
+    keys = torch.randint(1000, (3, 24, 24), generator=torch.Generator().manual_seed(level))
+    closed, reach = splats._close(keys, level), 2 ** (level + 1)
+    least, most = torch.empty_like(keys), torch.empty_like(keys)
+    for y, x in np.ndindex(24, 24):
+        before = keys[:, max(y - reach + 1, 0) : y + 1, max(x - reach + 1, 0) : x + 1]
+        least[:, y, x] = before.amin(dim=(1, 2))
+    for y, x in np.ndindex(24, 24):
+        most[:, y, x] = least[:, y : y + reach, x : x + reach].amax(dim=(1, 2))
+    assert torch.equal(closed, most)
