@@ -30,4 +30,7 @@ accurate=$!
   heatpose train keypoints "${drawn[@]}" "${posed[@]}" --stages 3 --crop-size 160 --minutes "$(share 0.26)" \
     --seed 103 --out "$out/fast"
 ) >"$out/others.log" 2>&1 &
-wait $! && wait $accurate
+others=$!
+wait $accurate || { echo "$0: the accurate network failed, see $out/accurate.log" >&2; failed=1; }
+wait $others || { echo "$0: detector or fast network failed, see $out/others.log" >&2; failed=1; }
+exit "${failed:-0}"
