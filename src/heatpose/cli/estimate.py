@@ -14,7 +14,6 @@ from heatpose.cli import options
 from heatpose.cli.estimator import (
     TARGETS_LOOKS,
     TARGETS_PASSES,
-    TARGETS_PASSES_OF_DETECTOR,
     TARGETS_THRESHOLD,
     DetectorObjectsOption,
     DetectorOption,
@@ -91,7 +90,7 @@ def estimate(
         typer.Option(
             min=1,
             help=options.PASSES,
-            show_default="with a data set 3 where the detector is asked, else 2; images: 1",
+            show_default="3 with a data set, else 1",
         ),
     ] = None,
     outline: options.Outline = True,
@@ -170,7 +169,6 @@ def estimate(
     known = [one.object_id for one in contents.objects]
     has_boxes = boxes is not None or true_boxes
     candidates = candidates or (1 if has_boxes else CANDIDATES)
-    targets_passes = TARGETS_PASSES if has_boxes else TARGETS_PASSES_OF_DETECTOR
     if dataset is not None and not images and camera is None:
         data = BopDataset(dataset, split, targets)
         frames = frames_of_targets(data, boxes, known, known_only=known_only, candidates=candidates)
@@ -190,7 +188,7 @@ def estimate(
         contents,
         Effort(
             looks=looks or (1 if dataset is None else TARGETS_LOOKS),
-            passes=passes or (1 if dataset is None else targets_passes),
+            passes=passes or (1 if dataset is None else TARGETS_PASSES),
             outline=outline,
             depth=not no_depth,
             geometry=not no_geometry,

@@ -40,8 +40,7 @@ DetectorObjectsOption = Annotated[
     typer.Option(help="Object ids in the order of that detector's classes, as in 1,5,6."),
 ]
 # At each box of a data set's targets: results are compared, not waited for.
-TARGETS_LOOKS, TARGETS_PASSES = 3, 2
-TARGETS_PASSES_OF_DETECTOR = 3  # of which the first ones only tell candidates apart
+TARGETS_LOOKS, TARGETS_PASSES = 3, 3
 
 ThresholdOption = Annotated[
     float | None, typer.Option(min=0, max=1, help="Score from which on a detection counts.")
