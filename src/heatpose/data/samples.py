@@ -50,7 +50,7 @@ class SampleConfig:
     stretched: bool = False  # cut the box itself, times the margin, and stretch it to a square
     degraded: bool = True  # by lens, sensor and file
     box_edge: float = 0.05  # spread of each edge of the box over the longer side
-    box_whole: float = 0.3  # share of boxes around hidden parts too, as in later looks; rendered
+    box_whole: float = 0.3  # share of rendered boxes that lie around hidden parts too
     box_cut: float = 0.25  # share of boxes that miss a part at one side, up to a third
     cut_outs: float = 0.3  # share of samples that are partly covered by pieces of background
     harsh: float = 0.0  # share with light, colours and edges that renderings never have
