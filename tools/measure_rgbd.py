@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--dataset", type=Path, required=True)
     parser.add_argument("--split", default="test")
     parser.add_argument("--bundle", action="append", default=[], metavar="NAME=PATH")
-    parser.add_argument("--conditions", default=",".join(CONDITIONS), help="any of these")
+    parser.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=list(CONDITIONS))
     parser.add_argument("--no-search", action="store_true", help="correct by depth alone")
     parser.add_argument("--looks", type=int, default=1, help="crops of each object")
     parser.add_argument("--passes", type=int, default=1, help="how often each is looked at")
@@ -85,7 +85,7 @@ def main() -> None:
     options = parser.parse_args()
     cv2.setNumThreads(1)
     study = Study(BopDataset(options.dataset, options.split), options.images)
-    conditions = [one for way in options.conditions.split(",") for one in CONDITIONS[way]]
+    conditions = [one for way in options.conditions for one in CONDITIONS[way]]
     rows = read_rows(options.out)
     for given in options.bundle:
         name, path = given.split("=", 1)
