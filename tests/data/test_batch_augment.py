@@ -288,36 +288,6 @@ def test_a_hue_that_is_not_turned_stays(photos):
     torch.testing.assert_close(same, photos)
 
 
-@pytest.mark.parametrize("quality", [40, 49, 75, 95])
-@pytest.mark.parametrize("size", [(64, 96), (61, 83)])
-def test_jpeg_is_what_opencv_writes_and_reads(quality, size):
-    image = photo(*size)
-    _, code = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    expected = cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1].astype(float)
-    ours = pictures(batch_augment.jpeg(batch(image), torch.tensor([quality])))[0]
-    loss = np.abs(expected - image).mean()
-    # Whole numbers inside libjpeg round some coefficients to the next step.
-    assert np.abs(ours - expected).mean() < 1.5
-    assert np.abs(ours - image).mean() == pytest.approx(loss, rel=0.015)
-    assert (ours - expected).mean() == pytest.approx(0, abs=0.1)
-
-
-def test_each_picture_has_its_own_jpeg_quality(photos):
-    qualities = torch.arange(40, 96, 7)
-    together = batch_augment.jpeg(photos, qualities)
-    for number, quality in enumerate(qualities):
-        alone = batch_augment.jpeg(photos[number : number + 1], quality[None])[0]
-        close = (together[number] - alone).abs() < 1e-3
-        assert close.float().mean() > 0.99  # a sum in another order may round the other way
-
-
-def test_steps_at_quality_50_are_those_of_the_standard():
-    luminance, _ = batch_augment.quantisation_steps(torch.tensor([50, 25, 100]))
-    # libjpeg: the table itself, twice as much, and all ones.
-    assert luminance[:, 0].tolist() == [16, 32, 1]
-    assert luminance[:, 63].tolist() == [99, 198, 1]
-
-
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_cut_outs_cover_a_share_of_the_pictures_with_the_pieces(share):
     crops, pieces = torch.zeros(1000, 3, 40, 56), torch.ones(1000, 3, 40, 56)

@@ -117,13 +117,8 @@ def draw(
     dense = strewn.spacing[index] * px_per_mm  # px between points, if all were used
     used = (all_points * (dense / APART).square().clamp_max(1) * there).ceil().long()
     level = (CLOSE * dense.clamp_min(APART)).log2().ceil().sub(1).clamp(0, LEVELS - 1).long()
-    # Every picture has a map for narrow gaps, and others for wider ones if it needs them.
-    picture = torch.arange(b, device=index.device).repeat_interleave(m)
-    needed = torch.zeros(LEVELS * b, dtype=torch.int64, device=index.device)
-    needed[:b] = 1
-    needed.scatter_reduce_(0, level * b + picture, there.long(), "amax")
-    counts = needed.view(LEVELS, b).sum(dim=1)
-    total, *n_maps = torch.cat([used.sum()[None], counts]).tolist()
+    maps_of = _maps_of(level.view(b, m), there.view(b, m))
+    total, *n_maps = torch.cat([used.sum()[None], maps_of.sum(dim=1)]).tolist()
 
     # Each point with what it is of: row of (b m,), and number on the object.
     row = torch.arange(b * m, device=index.device).repeat_interleave(used, output_size=total)
@@ -134,8 +129,9 @@ def draw(
     x, y, z = _project(points, (matrices @ poses[:, :3]).view(-1, 12), row)
     x, y = (x / z).round(), (y / z).round()
     inside = (z > NEAREST) & (x >= 0) & (x < size) & (y >= 0) & (y < size)
-    of_map = (needed.cumsum(0) - 1)[level * b + picture]
-    place = (of_map[row] * size + y.long()) * size + x.long()
+    picture = torch.arange(b, device=index.device).repeat_interleave(m)
+    own_map = (maps_of.flatten().cumsum(0) - 1)[level * b + picture]
+    place = (own_map[row] * size + y.long()) * size + x.long()
     # What is outside goes beyond the maps, and not all to one place, where it would queue.
     n_pixels = sum(n_maps) * size * size
     beyond = n_pixels + number % BEYOND
@@ -145,13 +141,36 @@ def draw(
     maps = torch.full((n_pixels + BEYOND,), NOTHING, device=index.device)
     maps.scatter_reduce_(0, torch.where(inside, place, beyond), key, "amin")
 
-    narrow, *wider = torch.split(maps[:n_pixels].view(-1, size, size), n_maps)
+    return _decode(_joined(maps[:n_pixels].view(-1, size, size), n_maps, maps_of))
+
+
+def _maps_of(level: Tensor, there: Tensor) -> Tensor:
+    """Return which maps pictures have, (LEVELS, b), 0 or 1: most pictures have few.
+
+    Args:
+        level: of the gaps between the points of each object, (b, m).
+        there: whether there is such an object, (b, m).
+    """
+    levels = torch.arange(LEVELS, device=level.device)
+    wanted = (level[..., None] == levels) & there[..., None]  # (b, m, LEVELS)
+    return (wanted.any(dim=1) | (levels == 0)).T.long()
+
+
+def _joined(maps: Tensor, n_maps: list[int], maps_of: Tensor) -> Tensor:
+    """Close the gaps in maps, level by level, and return what is nearest, (b, h, w).
+
+    Args:
+        maps: keys, (n, h, w), the maps of one level after those of another.
+        n_maps: how many of each level there are.
+        maps_of: which pictures have one, (LEVELS, b).
+    """
+    narrow, *wider = torch.split(maps, n_maps)
     closed = _close(narrow, 0)
-    for i, keys in enumerate(wider, start=1):
+    for level, keys in enumerate(wider, start=1):
         if len(keys) > 0:
-            rows = needed.view(LEVELS, b)[i].nonzero()[:, 0]
-            closed[rows] = torch.minimum(closed[rows], _close(keys, i))
-    return _decode(closed)
+            rows = maps_of[level].nonzero()[:, 0]
+            closed[rows] = torch.minimum(closed[rows], _close(keys, level))
+    return closed
 
 
 def _project(points: Tensor, projections: Tensor, row: Tensor) -> tuple[Tensor, Tensor, Tensor]:
