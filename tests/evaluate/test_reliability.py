@@ -189,6 +189,18 @@ def test_poses_with_depth_count_where_depth_was_looked_at(dataset):
     assert [one.depth.near for one in found] == [1.0, 1.0]
 
 
+def test_depth_that_had_no_say_is_named(dataset):
+    objects = read_models(dataset.root / "models_eval", 6)
+    stub = Stub(dataset, objects, {1: [0, 0, 0], 2: [0, 0, 0]})
+    frames = with_true_boxes(frames_of_targets(dataset, None, [1, 2]), dataset)
+    unused = [
+        replace(frame, depth=DepthFile(dataset.depth_path(*frame.ids), 1.0)) for frame in frames
+    ]
+    stub.frames = list(unused)
+    with pytest.raises(DataError, match=r"no say in any of the 4 poses found in 2 images .* unit"):
+        known_poses(stub, unused, dataset)
+
+
 def test_no_pose_at_all_is_said(dataset):
     frames = with_true_boxes(frames_of_targets(dataset, None, [1, 2]), dataset)
     nothing = Stub(dataset, read_models(dataset.root / "models_eval", 6), {})

@@ -90,7 +90,7 @@ def known_poses(
         progress: gets the frames and hands them on one by one.
 
     Raises:
-        DataError: nothing is found in any of them.
+        DataError: nothing is found in any of them, or depth had no say in what is.
     """
     # A bundle may know more objects than the data set shows.
     shown = set(estimator.objects).intersection(dataset.models_info())
@@ -99,6 +99,7 @@ def known_poses(
     estimates: list[tuple[Frame, PoseEstimate]] = []
     right: list[bool] = []
     errors: list[Array] = []
+    unlike = 0
     for frame in progress(frames):
         observation = frame.read()
         given = frame.detections
@@ -106,11 +107,17 @@ def known_poses(
         posed = estimator(observation, frame.choose(found), frame.wanted)
         for one in frame.choose_poses(posed):
             if one.evidence is None or (one.evidence.depth is None) != (frame.depth is None):
-                continue  # of its depth nothing is known: it is like no other
+                unlike += 1  # of its depth nothing is known: it is like no other
+                continue
             is_right, wrong_by = _compare(one, frame, dataset, references, estimator)
             estimates.append((frame, one))
             right.append(is_right)
             errors.append(wrong_by)
+    if not estimates and unlike:
+        raise DataError(
+            f"depth had no say in any of the {unlike} poses found in {len(frames)} images of "
+            f"{dataset.root}: is it missing, or in another unit than its scale says?"
+        )
     if not estimates:
         raise DataError(f"no pose was found in {len(frames)} images of {dataset.root}")
     return KnownPoses(
