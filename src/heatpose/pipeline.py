@@ -142,7 +142,12 @@ class PoseEstimator:
         """
         if detector is None and bundle.detector is not None:
             detector = open_bundled(
-                bundle.detector, threshold, backend=backend, threads=threads, precision=precision
+                bundle.detector,
+                threshold,
+                mirrored=effort.looks > 1,
+                backend=backend,
+                threads=threads,
+                precision=precision,
             )
         return cls(
             open_predictor(bundle.network, backend, threads=threads, precision=precision),

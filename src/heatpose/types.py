@@ -52,7 +52,9 @@ class Detection:
 class Effort:
     """What is done for a pose: what makes it surer or more exact, and takes time."""
 
-    looks: int = 1  # crops of each object, nearer and farther, solved together: up to three
+    # Crops of each object, nearer and farther, solved together: up to three. With more than one
+    # the detector sees each picture in a mirror too.
+    looks: int = 1
     passes: int = 1  # over an image, from the second on where objects turned out to be
     outline: bool = True  # outlines in the picture correct poses
     depth: bool = True  # depth is looked at where observations have it

@@ -72,6 +72,23 @@ def test_any_onnx_detector_can_be_plugged_in(toys):
     np.testing.assert_allclose(first.camera_from_object, toys.pose, atol=0.3)
 
 
+@pytest.mark.parametrize("foreign", [False, True])
+def test_with_several_looks_detectors_see_a_mirror_too(toys, foreign):
+    """What these two see stands where it stands, whatever the picture shows."""
+    box, mirrored = (10, 20, 60, 70), (99, 20, 149, 70)
+    toys.add_detector((1, box, 0.6))
+    options = []
+    if foreign:
+        (toys.folder / "other.onnx").write_bytes(toys.onnx_detector((0, box, 0.6), scale=4))
+        options = ["--detector", toys.folder / "other.onnx", "--detector-objects", "7"]
+    for looks, seen in [(1, {box: 0.6}), (2, {box: 0.3, mirrored: 0.3})]:
+        result = toys.on_images("--looks", looks, *options, boxes=None)
+        assert result.exit_code == 0, result.output
+        found = read_detections(toys.folder / "out" / "detections.json")
+        for each in found.values():
+            assert {one.box: one.score for one in each} == pytest.approx(seen)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -109,6 +109,24 @@ def test_what_one_of_two_sizes_shows_must_be_twice_as_sure():
     ]
 
 
+@pytest.mark.parametrize("image_sizes", [[64], [32, 64]])
+def test_what_a_mirror_shows_too_is_put_back_and_joined(image_sizes):
+    seen = observation(48, 64, (4, 20, 24, 32))
+    detector = ObjectDetector(bright_detector(), [3, 8], image_sizes=image_sizes, mirrored=True)
+    (found,) = detector(seen)
+    assert (found.object_id, found.score) == (8, 0.75)
+    np.testing.assert_allclose(found.box, (3.5, 19.5, 23.5, 31.5), atol=1e-4)
+
+
+def test_what_stands_still_in_a_mirror_is_seen_on_the_other_side_by_half():
+    network = constant_detector([[8, 4, 24, 20, 0.7, 0]])
+    found = ObjectDetector(network, [1], image_sizes=[64], mirrored=True)(observation(48, 64))
+    assert [(one.box, one.score) for one in found] == [
+        ((7.5, 3.5, 23.5, 19.5), pytest.approx(0.35)),
+        ((39.5, 3.5, 55.5, 19.5), pytest.approx(0.35)),
+    ]
+
+
 class SurerWhereItIsLarge:
     """In place of a network: sees the whole picture, at 32 px with a score of 0.2, at 64 of 0.5."""
 

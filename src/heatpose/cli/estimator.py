@@ -75,7 +75,7 @@ def open_estimator(
         bundle = replace(bundle, detector=None)  # if it has one, that need not be loaded
     elif detector is not None and detector_objects is not None:
         ids = _object_ids(detector_objects)
-        foreign = _open_detector(detector, ids, threshold, runtime, threads)
+        foreign = _open_detector(detector, ids, effort.looks > 1, threshold, runtime, threads)
     elif bundle.detector is None:
         raise OptionError(
             f"the bundle {bundle.name} holds no detector: say where objects are with --boxes, "
@@ -92,7 +92,12 @@ def open_estimator(
 
 
 def _open_detector(
-    path: Path, ids: list[int], threshold: float | None, runtime: Runtime, threads: int | None
+    path: Path,
+    ids: list[int],
+    mirrored: bool,
+    threshold: float | None,
+    runtime: Runtime,
+    threads: int | None,
 ) -> "ObjectDetector":
     from heatpose.runtime.detector import ObjectDetector
 
@@ -101,7 +106,9 @@ def _open_detector(
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from None
     least = FOREIGN_THRESHOLD if threshold is None else threshold
-    return ObjectDetector(network, ids, threshold=least, backend=runtime.value, threads=threads)
+    return ObjectDetector(
+        network, ids, mirrored=mirrored, threshold=least, backend=runtime.value, threads=threads
+    )
 
 
 def _object_ids(text: str) -> list[int]:

@@ -16,7 +16,10 @@ class Unit(StrEnum):
     INCH = "inch"
 
 
-LOOKS = "Crops of each object, nearer and farther, solved together: surer and slower."
+LOOKS = (
+    "Crops of each object, nearer and farther, solved together; with two or more the detector sees "
+    "each picture in a mirror too. Surer and slower."
+)
 PASSES = (
     "How often objects are looked at, from the second time on where they turned out to be: surer "
     "and slower."

@@ -1,5 +1,6 @@
 """Finding objects in a picture with a detection network, ours or anyone's."""
 
+import itertools
 from collections.abc import Sequence
 
 import cv2
@@ -33,6 +34,7 @@ class ObjectDetector:
         object_ids: Sequence[int],
         *,
         image_sizes: Sequence[int] = (640,),
+        mirrored: bool = False,
         threshold: float = 0.25,
         backend: Backend = "openvino",
         threads: int | None = None,
@@ -45,6 +47,7 @@ class ObjectDetector:
             object_ids: BOP's id of each of the network's classes.
             image_sizes: longer sides that pictures are scaled to, px, where the network leaves
                 its input size free; what it finds in several is joined.
+            mirrored: it looks at each picture in a mirror too, at every size: twice the time.
             threshold: least score of what is returned.
             backend: what runs it.
             threads: how many threads it may use; None leaves that to the backend.
@@ -58,7 +61,7 @@ class ObjectDetector:
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold must lie in [0, 1], got {threshold}")
         self.object_ids = tuple(object_ids)
-        self.image_sizes = tuple(image_sizes)
+        self.views = tuple(itertools.product(image_sizes, (False, True) if mirrored else (False,)))
         self.threshold = threshold
         self._predict = open_box_predictor(network, backend, threads=threads, precision=precision)
 
@@ -69,21 +72,22 @@ class ObjectDetector:
             DataError: the network gives what no detection can be made of.
         """
         image = observation.image
-        looks = [self._look(image, size) for size in self.image_sizes]
+        looks = [self._look(image, size, mirrored) for size, mirrored in self.views]
         found = joined(looks) if len(looks) > 1 else looks[0]
         found = found[found[:, 4] >= self.threshold]
         found = found[np.argsort(-found[:, 4], kind="stable")]
         height, width = image.shape[:2]
         return [seen for row in found if (seen := self._detection(row, width, height))]
 
-    def _look(self, image: Image, size: int) -> NDArray[np.float32]:
-        """Return what is found at one size, (n, 6), in px of the image.
+    def _look(self, image: Image, size: int, mirrored: bool) -> NDArray[np.float32]:
+        """Return what is found at one size, perhaps in a mirror, (n, 6), in px of the image.
 
-        Of several sizes one may be less sure of a box than the threshold, and another more.
+        Of several looks one may be less sure of a box than the threshold, and another more.
         """
-        fitted, scales = fit_image(image, self._predict.input_size, size)
+        shown = np.ascontiguousarray(image[:, ::-1]) if mirrored else image
+        fitted, scales = fit_image(shown, self._predict.input_size, size)
         rows = self._predict(fitted)
-        found = rows[rows[:, 4] >= self.threshold / len(self.image_sizes)]
+        found = rows[rows[:, 4] >= self.threshold / len(self.views)]
         if not np.isfinite(rows).all() or (found[:, 4] > 1).any():
             raise DataError(
                 "the detector's rows must be left, top, right, bottom, score in [0, 1] and "
@@ -91,6 +95,8 @@ class ObjectDetector:
             )
         # Our pixel centres lie at whole numbers, so the image's corner is at -0.5.
         found[:, :4] = found[:, :4] / np.tile(scales, 2) - 0.5
+        if mirrored:
+            found[:, [0, 2]] = image.shape[1] - 1 - found[:, [2, 0]]
         return found
 
     def _detection(self, row: NDArray[np.float32], width: int, height: int) -> Detection | None:
@@ -111,6 +117,7 @@ def open_bundled(
     bundled: BundledDetector,
     threshold: float | None = None,
     *,
+    mirrored: bool = False,
     backend: Backend = "openvino",
     threads: int | None = None,
     precision: Precision | None = None,
@@ -121,6 +128,7 @@ def open_bundled(
         bundled.network,
         settings.object_ids,
         image_sizes=settings.image_sizes,
+        mirrored=mirrored,
         threshold=settings.threshold if threshold is None else threshold,
         backend=backend,
         threads=threads,
