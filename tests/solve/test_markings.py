@@ -154,14 +154,17 @@ def test_depth_tells_what_hides_an_object(markings, renderer, camera):
 def test_a_volume_has_the_colours_of_the_surface(objects, rng):
     volume = colour_volume(objects[CAN].mesh)
     vertices, colours = objects[CAN].mesh.vertices, objects[CAN].mesh.colours
-    there = volume(vertices, np.eye(4))
+    still = np.eye(4)[None]
+    there = volume(vertices, still)[:, 0]
     off = np.abs(there - colours / 255 @ OPPONENT.T).max(axis=1)
     assert np.median(off) < 0.02 and (off < 0.2).mean() > 0.8  # where fields meet they are mixed
     for factor in (0.9, 1.1, 1000.0):  # inside, around and far away: what is near there
-        assert (volume(factor * vertices, np.eye(4))[:, 0] > 0.1).all()
+        assert (volume(factor * vertices, still)[..., 0] > 0.1).all()
     quarter = make_transform(matrix_from_vector(np.radians([0, 0, 90])), [1, 2, 3])
     points = rng.uniform(-50, 50, (500, 3))
     moved = transform_points(invert(quarter), points)
-    assert (volume(moved, quarter) == volume(points, np.eye(4))).mean() > 0.99
+    both = volume(moved, np.stack([quarter, np.eye(4)]))
+    assert (both[:, 0] == volume(points, still)[:, 0]).mean() > 0.99
+    assert (both[:, 1] == volume(moved, still)[:, 0]).all()
     with pytest.raises(ValueError, match="no colours"):
         colour_volume(replace(objects[CAN].mesh, colours=None))

@@ -38,6 +38,7 @@ FIRST, N_BEST = np.radians(15), 4  # those looked at first are so far apart; and
 N_POINTS, CELLS = 40_000, 64  # of a surface, and along the longest side of its volume
 # Lightness, and red against green and both against blue, which lights change less.
 OPPONENT = np.array([[1, 1, 1], [6, -6, 0], [3, 3, -6]], np.float32) / 3
+TOGETHER = 32  # turns that are looked at in one go; OpenCV blurs up to 128 channels
 AROUND = 17  # side of the square, px, whose mean is taken away from the pixel in its middle
 FEWEST_PIXELS = 30  # that must be seen of an object
 IN_FRONT = 0.05  # diameters: what was measured nearer than the object by more hides it
@@ -112,16 +113,18 @@ class Markings:
         if np.count_nonzero(seen) < FEWEST_PIXELS:
             return None
         points = drawn.object_coordinates[seen]
-        share = _around(seen.astype(np.float32))[seen][:, None]
+        share = _around(seen.astype(np.float32))[seen]
         colours = np.asarray(picture[seen] / 255 @ OPPONENT.T, np.float32)
-        there = _details(colours, seen, share)
+        there = _details(colours[:, None], seen, share)
         volume, turns = self._volume(object_id), self._known(object_id)
         scores = np.full(len(turns.all), -np.inf)
 
         def look_at(chosen: NDArray[np.intp]) -> None:
-            # After a turn, another point of the object is where this one was.
-            shown = (volume(points, invert(turn)) for turn in turns.all[chosen])
-            scores[chosen] = [_correlation(there, _details(one, seen, share)) for one in shown]
+            for start in range(0, len(chosen), TOGETHER):
+                some = chosen[start : start + TOGETHER]
+                # After a turn, another point of the object is where this one was.
+                shown = volume(points, invert(turns.all[some]))
+                scores[some] = _correlations(there, _details(shown, seen, share))
 
         look_at(turns.first)
         best = np.argsort(-scores)[:N_BEST]
@@ -167,14 +170,16 @@ class ColourVolume:
     shape: tuple[int, int, int]  # number of cells along x, y and z
     colours: Floats  # (a b c, 3), as `OPPONENT` has them
 
-    def __call__(self, points: Floats, turn: Array) -> Floats:
-        """Return the colours (n, 3) at points (n, 3), mm, once a turn (4, 4) has moved them.
+    def __call__(self, points: Floats, turns: Array) -> Floats:
+        """Return the colours (n, t, 3) at points (n, 3), mm, once turns (t, 4, 4) have moved them.
 
         Points are in the object frame, before and after.
         """
-        into = (self.cell_from_object @ turn)[:3].astype(np.float32)
-        cells = points @ into[:, :3].T + into[:, 3]
-        x, y, z = np.clip(cells, 0, np.array(self.shape, np.float32) - 1).astype(np.int32).T
+        into = (self.cell_from_object @ turns)[:, :3].astype(np.float32)
+        cells = points @ into[..., :3].reshape(-1, 3).T + into[..., 3].ravel()
+        most = np.tile(np.array(self.shape, np.float32) - 1, len(turns))
+        inside = np.clip(cells, 0, most).astype(np.int32).reshape(len(points), len(turns), 3)
+        x, y, z = np.moveaxis(inside, -1, 0)
         _, b, c = self.shape
         colours: Floats = self.colours.take((x * b + y) * c + z, axis=0)
         return colours
@@ -232,20 +237,27 @@ def _around(values: Floats) -> Floats:
 
 
 def _details(colours: Floats, seen: Mask, share: Floats) -> Floats:
-    """Return colours (n, 3), as `OPPONENT` has them, less what is the same around.
+    """Return colours (n, t, 3), as `OPPONENT` has them, less what is the same around.
 
     Args:
-        colours: of the pixels that are seen, (n, 3).
+        colours: of the pixels that are seen, t times, (n, t, 3).
         seen: which these are, (h, w).
-        share: of what is around each of them, how much is seen, (n, 1).
+        share: of what is around each of them, how much is seen, (n,).
     """
-    values, where = np.zeros((*seen.shape, 3), np.float32), np.flatnonzero(seen)
-    values.reshape(-1, 3)[where] = colours
-    details: Floats = colours - _around(values).reshape(-1, 3).take(where, axis=0) / share
+    flat = colours.reshape(len(colours), -1)
+    values, where = np.zeros((seen.size, flat.shape[1]), np.float32), np.flatnonzero(seen)
+    values[where] = flat
+    around = _around(values.reshape(*seen.shape, -1)).reshape(values.shape).take(where, axis=0)
+    details: Floats = (flat - around / share[:, None]).reshape(colours.shape)
     return details
 
 
-def _correlation(first: Floats, second: Floats) -> float:
-    """Return how well details (n, 3) agree, in [-1, 1]; 0 where there are none."""
-    size = np.sqrt((first**2).sum() * (second**2).sum())
-    return float((first * second).sum() / max(size, 1e-9))
+def _correlations(first: Floats, others: Floats) -> Array:
+    """Return how well details (n, 1, 3) agree with others (n, t, 3), (t,), in [-1, 1].
+
+    0 where there are none.
+    """
+    products = np.einsum("nic,ntc->t", first, others)
+    sizes = np.sqrt(np.einsum("nic,nic->", first, first) * np.einsum("ntc,ntc->t", others, others))
+    correlations: Array = products / np.maximum(sizes, 1e-9)
+    return correlations
