@@ -29,6 +29,8 @@ FLOOR_OF = {part: number for number, floor in enumerate(FLOORS) for part in floo
 # Where torch may be imported before anything runs; all else works without it.
 TORCH_MODULES = {
     "data/batch_augment.py",
+    "data/batch_depth.py",
+    "data/batch_depth_sensors.py",
     "data/batch_jpeg.py",
     "data/batch_detection.py",
     "data/batch_layouts.py",

@@ -123,8 +123,7 @@ def test_samples_can_be_cut_from_scenes(tmp_path, small_bop, monkeypatch):
         (["--n-keypoints", "0"], "0"),
         (["--objects", "part.stl"], "models is a folder"),
         (["--frozen", "--depth", "only"], "--depth only does not have"),
-        (["--on-device", "--depth", "late"], "--on-device draws colours from CAD models: no"),
-        (["--on-device", "--scenes", "some"], "--on-device draws colours from CAD models: no"),
+        (["--on-device", "--scenes", "some"], "--on-device draws from CAD models: no --scenes"),
         (["--upright", "2"], "upright is a share in [0, 1], got 2.0"),
     ],
 )

@@ -124,8 +124,8 @@ def keypoints(
 
     if frozen and depth == "only":
         raise OptionError("--frozen keeps a pretrained stem, which --depth only does not have")
-    if on_device and (scenes or depth != "none"):
-        raise OptionError("--on-device draws colours from CAD models: no --scenes, no --depth")
+    if on_device and scenes:
+        raise OptionError("--on-device draws from CAD models: no --scenes")
     fusion: Fusion = "depth" if depth == "only" else depth
     # A network of depth alone learns nothing from crops without any.
     measured = DepthConfig(missing=0.0) if depth == "only" else DepthConfig()

@@ -19,6 +19,13 @@ from torch.utils.data import Dataset
 
 from heatpose.data.backgrounds import Backgrounds
 from heatpose.data.batch_augment import chance, cut_out, degrade, uniform
+from heatpose.data.batch_depth import (
+    covered_depths,
+    cut_depths,
+    drawn_depth,
+    network_depths,
+    without_parts,
+)
 from heatpose.data.batch_layouts import (
     Layout,
     Shapes,
@@ -31,7 +38,7 @@ from heatpose.data.batch_scenery import BatchScenery, grid_of, paint
 from heatpose.data.samples import ROOM, SampleConfig
 from heatpose.objects.catalogue import ObjectModel
 from heatpose.render.raycast import Renderer
-from heatpose.render.splats import covered, draw, strew
+from heatpose.render.splats import covered, draw, every, strew
 
 GROUP = 256  # most pictures that are drawn together
 SMOOTH_BELOW = 170  # px of a patch's side under which four points of view a pixel are affordable
@@ -39,6 +46,7 @@ COARSE = 64  # px, side of the pictures that tell how much is hidden
 SPARE = 1.25  # layouts drawn for each that is used: those that hide too much are left out
 SIDES = 8  # px, steps in which sides of patches come: memory of few sizes is used again
 BOX_POINTS = 2000  # of an object, that a box around all of it is laid around
+DEPTH_SEED = 0x5EED  # flips bits of a batch's seed
 MOST_BLUR = 7.0  # px^2, before pictures are shrunk
 
 
@@ -65,10 +73,10 @@ class BatchMaker:
         """Take what is drawn and how; a renderer of the objects, if there is one already.
 
         Raises:
-            ValueError: samples are to be stretched, or to have depth, which only `SampleMaker` can.
+            ValueError: samples are to be stretched, which only `SampleMaker` can.
         """
-        if config.stretched or config.depth is not None:
-            raise ValueError("samples drawn on a device are not stretched and have no depth")
+        if config.stretched:
+            raise ValueError("samples drawn on a device are not stretched")
         renderer = renderer or Renderer({o.object_id: o.mesh for o in objects})
         self.config, self.drawing, self.device = config, drawing, device
         self.camera_matrix = torch.from_numpy(config.views.camera.matrix).float().to(device)
@@ -81,8 +89,10 @@ class BatchMaker:
 
         Returns:
             crop (b, s, s, 3) uint8; object_index (b,) int64; camera_matrix (b, 3, 3) and
-            camera_from_object (b, 4, 4), float32.
+            camera_from_object (b, 4, 4), float32; depth (b, 2, s, s) float32, where any is wanted.
         """
+        # Depth has chances of its own: colours are the same with depth and without.
+        own = Generator(self.device).manual_seed(generator.initial_seed() ^ DEPTH_SEED)
         layout = self._layout(generator, b)
         low, side = self._patches(layout)
         order = side.argsort()
@@ -93,7 +103,8 @@ class BatchMaker:
         for start in range(0, b, group):
             rows = order[start : start + group]
             largest = -(-int(sides[min(start + group, b) - 1]) // SIDES) * SIDES
-            parts.append(self._samples(generator, layout_rows(layout, rows), low[rows], largest))
+            placed = layout_rows(layout, rows)
+            parts.append(self._samples(generator, own, placed, low[rows], largest))
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     def _layout(self, generator: Generator, b: int) -> Layout:
@@ -134,9 +145,9 @@ class BatchMaker:
         return (low + high - side[:, None]) / 2, side
 
     def _samples(
-        self, generator: Generator, layout: Layout, low: Tensor, side: int
+        self, generator: Generator, own: Generator, layout: Layout, low: Tensor, side: int
     ) -> dict[str, Tensor]:
-        """Draw samples from patches of one size."""
+        """Draw samples from patches of one size, depth by a generator of its own."""
         config = self.config
         scale = 2 if side < SMOOTH_BELOW else 1
         fine = window(self.camera_matrix, low, torch.full_like(low[:, 0], scale))
@@ -147,27 +158,41 @@ class BatchMaker:
             generator, splats, self.strewn, layout, fine, self.scenery, config.harsh, scale=scale
         )
         picture = functional.avg_pool2d(picture, scale) if scale > 1 else picture
-        visible = splats.instance[:, ::scale, ::scale] == 0
+        splats = every(splats, scale)
+        visible = splats.instance == 0
         patch = window(self.camera_matrix, low, torch.ones_like(low[:, 0]))
         boxes = self._boxes(generator, visible, layout, patch)
         left_top, crop_side = _jittered_square(generator, boxes, config)
         zoom = config.crop_size / crop_side  # (b,)
         shrunk = ((1 / zoom**2 - 1) / 12).clamp(0, MOST_BLUR)
+        clean = picture
         if config.degraded:
             picture = degrade(generator, picture, config.harsh, shrunk)
         crop = _cut(picture, left_top, crop_side, config.crop_size)
-        crop, _ = cut_out(
+        crop, hidden = cut_out(
             generator,
             crop,
             lambda n: self.scenery.draw(generator, n, config.crop_size),
             config.cut_outs,
         )
-        return {
+        samples = {
             "crop": (crop * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous(),
             "object_index": layout.object_index[:, 0],
             "camera_matrix": window(patch, left_top, zoom),
             "camera_from_object": layout.camera_from_object[:, 0],
         }
+        if config.depth is not None:
+            shapes = self.shapes
+            depth = drawn_depth(
+                own, splats, self.strewn, layout, shapes, clean, patch, config.depth
+            )
+            # Of several points of view a pixel, depth is that of the first.
+            corner, focal = left_top + (scale - 1) / (2 * scale), patch[:, 0, 0]
+            crops = cut_depths(depth, corner, crop_side, config.crop_size, focal)
+            crops = covered_depths(own, crops, focal * zoom, hidden)
+            crops = without_parts(own, crops, config.depth)
+            samples["depth"] = network_depths(crops, focal * zoom)
+        return samples
 
     def _boxes(
         self, generator: Generator, visible: Tensor, layout: Layout, matrix: Tensor

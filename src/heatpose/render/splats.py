@@ -202,6 +202,12 @@ def covered(
     return alone.instance >= 0
 
 
+def every(splats: Splats, step: int) -> Splats:
+    """Return every so many pixels of pictures, along rows and columns."""
+    maps = (splats.depth, splats.instance, splats.points)
+    return Splats(*(one[:, ::step, ::step] for one in maps))
+
+
 def surfaces(splats: Splats, strewn: Strewn, camera_from_object: Tensor) -> Surfaces:
     """Return the surfaces that are seen: most pixels show none, and need no shading.
 

@@ -101,7 +101,7 @@ def make_batches(
         drawing: what is drawn beyond that.
 
     Raises:
-        ValueError: samples are to be stretched or to have depth.
+        ValueError: samples are to be stretched.
     """
     device = training_device()
     LOG.info("samples are drawn on %s", device)
