@@ -75,6 +75,8 @@ def test_cameras_measure_as_they_do_one_by_one(scene, kind, strength):
     holes = [np.isnan(each).mean(axis=0) for each in (ours, theirs)]
     assert np.abs(holes[0] - holes[1]).mean() < 0.03
     parts = [(slice(45, 75), slice(55, 85)), (slice(5, 35), slice(30, 115))]
+    if kind == "time_of_flight":
+        parts.append((slice(45, 75), slice(92, 97)))  # right beside the box it looks farther
     for part in parts:
         errors = [(each - scene[0])[:, *part] for each in (ours, theirs)]
         middle = [float(np.nanmedian(each)) for each in errors]
@@ -156,6 +158,7 @@ def test_behind_an_object_is_its_table_or_a_plane_that_it_touches_or_not(objects
     gaps = (corners @ normal[..., None])[there, :, 0].amin(dim=1) - planes
     standing = layout.table.isfinite()[there]
     torch.testing.assert_close(planes[standing], layout.table[layout.table.isfinite() & there])
+    torch.testing.assert_close(normal[there][standing], layout.up[there][standing])
     assert (gaps[~standing] > -0.1).all()  # mm
     assert 0.3 < (gaps[~standing] < 0.1).float().mean() < 0.7  # these touch it
 
@@ -217,6 +220,28 @@ def test_colours_and_labels_are_the_same_with_depth_and_without(objects):
     assert both["depth"].shape == (6, 2, 64, 64) and both["depth"].dtype == torch.float32
     again = maker_of(objects, replace(config, depth=DepthConfig()))(generator(4), 6)
     assert torch.equal(again["depth"], both["depth"])
+
+
+def test_lens_and_sensor_of_the_colours_change_no_depth(objects):
+    config = SampleConfig(crop_size=64, cut_outs=0.0, views=VIEWS, depth=DepthConfig())
+    plain = maker_of(objects, replace(config, degraded=False))(generator(4), 6)
+    degraded = maker_of(objects, config)(generator(4), 6)
+    first = slice(0, 3)  # drawn before any colours were changed
+    assert torch.equal(degraded["depth"][first], plain["depth"][first])
+    assert not torch.equal(degraded["crop"], plain["crop"])
+
+
+def test_most_of_what_faces_a_good_camera_is_measured(objects, monkeypatch):
+    monkeypatch.setattr(batch_depth, "NOTHING_BEHIND", 1.0)
+    monkeypatch.setattr(batch_depth, "MOST_THINGS", 0)
+    views = replace(VIEWS, n_others=0)
+    measured = []
+    for strength in (0.0, 0.5):
+        depth = DepthConfig(missing=0.0, holes=0.0, strength=strength)
+        config = SampleConfig(crop_size=64, views=views, depth=depth)
+        batch = maker_of(objects, config, tables=0.0)(generator(1), 16)
+        measured.append(batch["depth"][:, 1].sum())
+    assert 0.6 * measured[0] < measured[1] < measured[0]
 
 
 @pytest.mark.parametrize(("smallest", "largest"), [(40, 70), (150, 170)], ids=["far", "near"])
