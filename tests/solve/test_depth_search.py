@@ -349,10 +349,13 @@ def test_a_search_is_told_what_corrections_have_changed(search, renderer, camera
     moved = POSE.copy()
     moved[2, 3] += 10
     estimate = seen_at(moved, renderer, camera)
-    [corrected] = correct_with_depth([estimate], depth, GREY, camera, renderer, search=search)
-    [found] = correct_with_depth([estimate], depth, GREY, camera, renderer, search=back)
-    assert corrected.camera_from_object[2, 3] == pytest.approx(POSE[2, 3], abs=1)
-    assert np.array_equal(found.camera_from_object, moved)
+    left, top, right, bottom = estimate.box
+    doubtful = replace(estimate, box=(2 * left - right, top, right, bottom))
+    for one, looked_for in [(estimate, False), (doubtful, True)]:
+        [corrected] = correct_with_depth([one], depth, GREY, camera, renderer, search=search)
+        [found] = correct_with_depth([one], depth, GREY, camera, renderer, search=back)
+        assert corrected.camera_from_object[2, 3] == pytest.approx(POSE[2, 3], abs=1)
+        assert np.array_equal(found.camera_from_object, moved) == looked_for
     nothing = np.full_like(depth, np.nan)
     [left] = correct_with_depth([estimate], nothing, GREY, camera, renderer, search=back)
     assert left.depth_agreement is None and np.array_equal(left.camera_from_object, moved)

@@ -9,7 +9,7 @@ from heatpose.geometry.transforms import make_transform, transform_points
 from heatpose.objects.catalogue import ObjectModel
 from heatpose.render.raycast import Renderer
 from heatpose.render.surfaces import camera_rays
-from heatpose.solve.depth import PosedObject
+from heatpose.solve.depth import DepthFit, PosedObject
 from heatpose.solve.depth_poses import correct_with_depth
 from heatpose.solve.depth_search import DepthSearch
 from heatpose.solve.standing import find_plane, stand
@@ -63,10 +63,10 @@ def test_an_object_comes_down_to_what_it_stands_on(model, renderer, camera, shar
     assert np.linalg.eigvalsh(found.covariance).min() > 0
 
 
-def test_estimates_of_what_was_not_measured_come_down(model, renderer, camera):
-    depth, posed = unseen(table(model, camera), model, renderer, camera), at(1.03)
+def seen(posed, model, renderer, camera):
+    """An estimate with that pose, and with box and keypoints of the true one."""
     rows, cols = np.nonzero(np.isfinite(renderer.depth(BRICK, POSE, camera)))
-    estimate = PoseEstimate(
+    return PoseEstimate(
         object_id=BRICK,
         camera_from_object=posed.camera_from_object,
         score=0.5,
@@ -76,6 +76,11 @@ def test_estimates_of_what_was_not_measured_come_down(model, renderer, camera):
         box=(cols.min() - 0.5, rows.min() - 0.5, cols.max() + 0.5, rows.max() + 0.5),
         keypoint_spreads=np.full(8, 0.1),
     )
+
+
+def test_estimates_of_what_was_not_measured_come_down(model, renderer, camera):
+    depth = unseen(table(model, camera), model, renderer, camera)
+    estimate = seen(at(1.03), model, renderer, camera)
     search = DepthSearch({BRICK: model}, renderer)
     image = np.full((*depth.shape, 3), 128, np.uint8)
     [found] = correct_with_depth([estimate], depth, image, camera, renderer, search=search)
@@ -122,6 +127,44 @@ def test_a_plane_that_ends_before_the_lowest_point_holds_nothing(model, renderer
     depth[np.hypot(cols - x, rows - y) < 40] = 2000.0  # a hole in it
     depth = unseen(depth, model, renderer, camera)
     assert stand(at(1.0), model, depth, camera, renderer) is None
+
+
+def test_other_things_before_the_lowest_point_do_not_hide_that_it_stands(model, renderer, camera):
+    """All but little of what was measured around the lowest point is nearer than the plane."""
+    normal = np.array([0.0, -0.8, -0.6])
+    vertices = transform_points(POSE, model.mesh.vertices)
+    x, y = camera.project(vertices[np.argmin(vertices @ normal)][None])[0]
+    cols, rows = np.meshgrid(np.arange(camera.width), np.arange(camera.height))
+    depth = unseen(table(model, camera), model, renderer, camera)
+    others = (np.hypot(cols - x, rows - y) < 60) & (cols < x + 35)
+    depth[others & np.isfinite(depth)] = 600.0
+    found = stand(at(1.03), model, depth, camera, renderer)
+    assert found.camera_from_object[2, 3] == pytest.approx(POSE[2, 3], abs=4.0)
+
+
+def test_what_depth_has_pulled_to_something_else_goes_back_and_stands(
+    model, renderer, camera, monkeypatch
+):
+    """Depth sees nothing of it and fits it to a thing nearby. Not so where what was measured of it
+    lies behind where it would stand."""
+    hole = unseen(table(model, camera), model, renderer, camera)
+    behind = np.fmin(hole, renderer.depth(BRICK, at(1.015).camera_from_object, camera))
+    pulled = at(0.85)
+    monkeypatch.setattr(
+        "heatpose.solve.depth_poses.refine_with_depth",
+        lambda posed, *_: [DepthFit(pulled.camera_from_object, pulled.covariance, 0.2)],
+    )
+    search = DepthSearch({BRICK: model}, renderer)
+    monkeypatch.setattr(DepthSearch, "__call__", lambda *_: None)
+    image = np.full((*hole.shape, 3), 128, np.uint8)
+    found = [
+        correct_with_depth(
+            [seen(at(1.03), model, renderer, camera)], depth, image, camera, renderer, search=search
+        )[0]
+        for depth in (hole, behind)
+    ]
+    assert found[0].camera_from_object[2, 3] == pytest.approx(POSE[2, 3], abs=3.0)
+    assert np.array_equal(found[1].camera_from_object, pulled.camera_from_object)
 
 
 def test_an_object_beside_or_behind_the_camera_stays(model, renderer, camera):

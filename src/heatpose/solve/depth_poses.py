@@ -26,6 +26,8 @@ LOG = logging.getLogger(__name__)
 
 # Depth that is so many times as far as the poses from colour say, or as near, is in another unit.
 UNIT_RATIO = 4.0
+# Share of a surface that may be measured farther away where the picture's pose is taken back.
+MOST_CONTRADICTED = 0.05
 
 
 def correct_with_depth(
@@ -71,8 +73,11 @@ def correct_with_depth(
     def searched(one: PoseEstimate, before: PosedObject | None) -> PoseEstimate:
         model = search.objects[one.object_id]
         case = make_case(one, model, depth, image, camera)
-        other = search(case, before) if case else None
-        other = other or stand(_posed(one), model, depth, camera, renderer)
+        other = stand(_posed(one), model, depth, camera, renderer)
+        if case is not None and other is None:
+            verdict = judge(one.camera_from_object, case, renderer, colours=False)
+            if verdict is None or verdict.doubtful:
+                other = _back_and_down(before, case, depth, renderer) or search(case, before)
         if other is not None:
             agreement = depth_agreement(other, depth, camera, renderer)
             inliers = agreeing_keypoints(other.camera_from_object, one, model, camera)
@@ -82,6 +87,21 @@ def correct_with_depth(
     before = [None if fit is None else one for one, fit in zip(posed, fits, strict=True)]
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(searched, corrected, before))
+
+
+def _back_and_down(
+    before: PosedObject | None, case: Case, depth: Depth, renderer: Renderer
+) -> PosedObject | None:
+    """Take an object back to where the picture has it, and put it onto what it stands on.
+
+    Depth may have pulled an object that it does not see to a thing that hides it. None where it
+    does not stand there, or was measured to be elsewhere.
+    """
+    if before is None:
+        return None
+    stood = stand(before, case.model, depth, case.camera, renderer)
+    verdict = stood and judge(stood.camera_from_object, case, renderer, colours=False)
+    return stood if verdict and verdict.contradicted <= MOST_CONTRADICTED else None
 
 
 def _posed(estimate: PoseEstimate) -> PosedObject:

@@ -67,10 +67,9 @@ class DepthSearch:
             before: the same before depth has corrected it; taken back where it is clearly better.
         """
         pose = case.estimate.camera_from_object
-        first = judge(pose, case, self.renderer, colours=False)
+        first = judge(pose, case, self.renderer)
         if first is not None and not first.doubtful:
             return None
-        first = first and judge(pose, case, self.renderer)
         best, least = None, -np.inf if first is None else first.score + MARGIN
         again = before and judge(before.camera_from_object, case, self.renderer)
         if again and again.score > least:

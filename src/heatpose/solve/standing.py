@@ -24,9 +24,10 @@ FEWEST_POINTS = 60  # pixels that were measured around an object
 TRIES = 64  # planes through three of these
 FLAT = 10.0  # mm that a point of a plane may be off
 LEAST_SHARE = 0.35  # of what was measured around an object, that its plane must have
-# Share of what was measured next to the lowest point that must be of the plane, and what is next
-# to it, as a share of the longer side of what is seen of the object.
-LEAST_BESIDE, BESIDE = 0.3, 0.3
+# Share of what was measured next to the lowest point that may lie below the plane, which ends there
+# then (above it other things stand); and what is next to it, as a share of the longer side of what
+# is seen of the object.
+MOST_BELOW, BESIDE = 0.3, 0.3
 FARTHEST = 0.05  # share of its distance by which an object may move
 EXACT = 0.01  # spread of the gap between object and plane, diameters
 
@@ -65,8 +66,8 @@ def stand(
     if abs(gap) > FARTHEST * abs(normal @ pose[:3, 3]):
         return None
     across = np.linalg.norm(camera.project(points) - camera.project(lowest), axis=1)
-    beside = points[across < BESIDE * side]
-    if len(beside) and (np.abs(beside @ normal - offset) < FLAT).mean() < LEAST_BESIDE:
+    heights = points[across < BESIDE * side] @ normal - offset
+    if len(heights) and (heights <= -FLAT).mean() > MOST_BELOW:
         return None
     return _touching(one, lowest, normal, gap, EXACT * model.diameter)
 
