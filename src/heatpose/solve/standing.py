@@ -28,7 +28,7 @@ LEAST_SHARE = 0.35  # of what was measured around an object, that its plane must
 # then (above it other things stand); and what is next to it, as a share of the longer side of what
 # is seen of the object.
 MOST_BELOW, BESIDE = 0.3, 0.3
-FARTHEST = 0.05  # share of its distance by which an object may move
+FARTHEST = 0.08  # share of its distance by which an object may move
 EXACT = 0.01  # spread of the gap between object and plane, diameters
 
 
