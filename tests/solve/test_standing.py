@@ -102,6 +102,15 @@ def test_an_object_that_was_measured_stays(model, renderer, camera):
     assert stand(at(1.0), model, depth, camera, renderer) is None
 
 
+def test_an_object_that_was_measured_as_well_as_what_is_around_it_stays(
+    model, renderer, camera, rng
+):
+    """A camera that measures one pixel of fourteen: those of the object say more than its table."""
+    depth = np.fmin(table(model, camera), renderer.depth(BRICK, POSE, camera))
+    depth[rng.random(depth.shape) < 0.93] = np.nan
+    assert stand(at(0.99), model, depth, camera, renderer) is None
+
+
 def test_an_object_that_floats_stays(model, renderer, camera):
     far = POSE.copy()
     far[:3, 3] *= 1.2

@@ -18,7 +18,9 @@ from heatpose.solve.depth import NARROWEST, PosedObject, pose_prior
 from heatpose.solve.depth_view import DepthView, cut_depth
 from heatpose.solve.refine import covariance_of, perturbed
 
-UNSEEN = 0.1  # share of an object's surface that was measured there or behind it, at most
+# Share of an object's surface that was measured there or behind it, at most, over the share of what
+# is around it that was measured at all.
+UNSEEN = 0.1
 SAMPLED = 32  # rows and columns of pixels, at most, that say whether it was
 FEWEST_POINTS = 60  # pixels that were measured around an object
 TRIES = 64  # planes through three of these
@@ -53,9 +55,10 @@ def stand(
     if height <= 0 or width <= 0:  # out of sight
         return None
     side = max(height, width)
-    if _seen_share(one, rows, cols, depth, camera, renderer) > UNSEEN:
-        return None
     around = _wider(rows, side, camera.height), _wider(cols, side, camera.width)
+    known = np.isfinite(depth[around]).mean()
+    if _seen_share(one, rows, cols, depth, camera, renderer) > UNSEEN * known:
+        return None
     view = cut_depth(*around, depth, camera)
     points = _points(view)
     plane = find_plane(points)
