@@ -2,7 +2,7 @@
 
 The same as `heatpose.data.depth_samples` and `heatpose.data.depth_crops` make one by one: what
 stands behind objects, what depth cameras see of it, what is cut out, covered and missing, and what
-a network is shown in the end. Nothing here waits for the device.
+a network is shown in the end.
 """
 
 import math
