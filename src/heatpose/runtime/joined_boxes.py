@@ -1,7 +1,7 @@
-"""What a detector finds in one picture shown in several sizes, joined.
+"""What a detector finds in one picture shown in several sizes, or in a mirror, joined.
 
 After Solovyev et al., "Weighted boxes fusion" (arXiv 1910.13302): boxes of the same class that lie
-on each other become one, their mean weighted by the scores, and what only some of the sizes show
+on each other become one, their mean weighted by the scores, and what only some of the looks show
 counts for less.
 """
 
@@ -16,10 +16,10 @@ SAME = 0.6  # intersection over union from which on two boxes of a class are one
 
 
 def joined(looks: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Join what was found in several sizes of one picture.
+    """Join what was found in several looks at one picture.
 
     Args:
-        looks: of each size, (n, 6): left, top, right, bottom, px of the picture, score in [0, 1]
+        looks: what each found, (n, 6): left, top, right, bottom, px of the picture, score in [0, 1]
             and class.
 
     Returns:
