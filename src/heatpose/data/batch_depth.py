@@ -14,7 +14,7 @@ from torch.nn import functional
 from heatpose.data.batch_augment import chance, polygon_distance, uniform
 from heatpose.data.batch_depth_sensors import measure_depths
 from heatpose.data.batch_layouts import Layout, Shapes
-from heatpose.data.batch_scenery import all_rays, grid_of
+from heatpose.data.batch_scenery import all_rays, grid_of_squares
 from heatpose.data.depth_crops import CENTRE, LARGEST, STEEPEST
 from heatpose.data.depth_samples import (
     FARTHEST,
@@ -132,10 +132,7 @@ def cut_depths(depth: Tensor, left_top: Tensor, side: Tensor, size: int, focal: 
     Returns:
         (b, size, size), mm, NaN where nothing was measured and outside of the picture.
     """
-    steps = (torch.arange(size, device=depth.device) + 0.5) / size
-    places = left_top[:, :, None] + side[:, None, None] * steps  # (b, 2, size), px
-    x, y = ((2 * places + 1) / depth.shape[1] - 1).unbind(dim=1)
-    grid = grid_of(x, y)
+    grid = grid_of_squares(left_top, side, size, depth.shape[1])
     nearest, linear = (
         functional.grid_sample(depth[:, None], grid, mode=mode, align_corners=False)[:, 0]
         for mode in ("nearest", "bilinear")

@@ -34,7 +34,7 @@ from heatpose.data.batch_layouts import (
     random_layout,
     window,
 )
-from heatpose.data.batch_scenery import BatchScenery, grid_of, paint
+from heatpose.data.batch_scenery import BatchScenery, grid_of_squares, paint
 from heatpose.data.samples import ROOM, SampleConfig
 from heatpose.objects.catalogue import ObjectModel
 from heatpose.render.raycast import Renderer
@@ -275,8 +275,5 @@ def _jittered_square(
 
 def _cut(picture: Tensor, left_top: Tensor, side: Tensor, size: int) -> Tensor:
     """Cut squares out of pictures (b, 3, h, h) and resize them, (b, 3, size, size)."""
-    own = picture.shape[-1]
-    steps = (torch.arange(size, device=picture.device) + 0.5) / size
-    places = left_top[:, :, None] + side[:, None, None] * steps  # (b, 2, size), px
-    x, y = ((2 * places + 1) / own - 1).unbind(dim=1)
-    return functional.grid_sample(picture, grid_of(x, y), mode="bilinear", align_corners=False)
+    grid = grid_of_squares(left_top, side, size, picture.shape[-1])
+    return functional.grid_sample(picture, grid, mode="bilinear", align_corners=False)

@@ -204,6 +204,21 @@ def grid_of(x: Tensor, y: Tensor) -> Tensor:
     )
 
 
+def grid_of_squares(left_top: Tensor, side: Tensor, size: int, whole: int) -> Tensor:
+    """Return where the pixels of squares lie in pictures, (b, size, size, 2): -1 to 1 is all of it.
+
+    Args:
+        left_top: upper left corners of the squares, (b, 2), px.
+        side: of the squares, (b,), px.
+        size: pixels along a side of the result.
+        whole: side of the pictures, px.
+    """
+    steps = (torch.arange(size, device=side.device) + 0.5) / size
+    places = left_top[:, :, None] + side[:, None, None] * steps  # (b, 2, size), px
+    x, y = ((2 * places + 1) / whole - 1).unbind(dim=1)
+    return grid_of(x, y)
+
+
 def all_rays(camera_matrix: Tensor, size: int) -> Tensor:
     """Return the directions (b, h, w, 3) of all pixels, with z of 1."""
     axis = torch.arange(size, device=camera_matrix.device)
