@@ -8,9 +8,9 @@ import torch
 
 import heatpose
 import heatpose.export.bundle as export
-from heatpose.errors import CheckpointError, DataError, UnknownObjectError
+from heatpose.errors import BundleError, CheckpointError, DataError, UnknownObjectError
 from heatpose.export.agreement import rendered_crops
-from heatpose.export.bundle import add_detector, export_run
+from heatpose.export.bundle import change_bundle, export_run
 from heatpose.export.card import with_calibration, write_card
 from heatpose.export.detector import Difference
 from heatpose.export.onnx import export_network
@@ -66,7 +66,7 @@ def run(tmp_path, network, cube_mesh, brick_mesh):
 def test_a_keypoint_network_may_be_exported_in_eight_bits(run, tmp_path):
     pytest.importorskip("nncf")
     export_run(run, tmp_path / "half.heatpose")
-    report = export_run(run, tmp_path / "int8.heatpose", int8_keypoints=True)
+    report, _ = export_run(run, tmp_path / "int8.heatpose", int8_keypoints=True)
     half, small = (read_bundle(tmp_path / f"{name}.heatpose") for name in ("half", "int8"))
     assert len(small.network) < 0.7 * len(half.network)
     assert report.exact.heatmaps > 0 and str(report.exact) in small.card
@@ -74,8 +74,33 @@ def test_a_keypoint_network_may_be_exported_in_eight_bits(run, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_bundle_may_compute_in_eight_bits_from_then_on(run, tmp_path):
+    """All but the network, and what its card says of that, stays; and it is done once."""
+    pytest.importorskip("nncf")
+    half, small = tmp_path / "toys.heatpose", tmp_path / "toys-int8.heatpose"
+    export_run(run, half)
+    once = Calibration((0.0,) * 6, 0.0, (1.0, 2.0, 3.0))
+    card = with_calibration(read_bundle(half).card, once, "9 poses of toys", "all went well")
+    write_bundle(half, read_bundle(half).with_calibration(once, card))
+    report, found = change_bundle(half, small, int8_keypoints=True)
+    before, after = read_bundle(half), read_bundle(small)
+    assert found is None and len(after.network) < 0.7 * len(before.network)
+    assert after.calibrations == before.calibrations == (once,)
+    assert (after.name, after.crop) == ("toys-int8", before.crop)
+    said = "The weights are stored as "
+    assert f"{said}int8. On rendered views the keypoints lie {report.exact} from" in after.card
+    parts, kept = (card.split(said) for card in (after.card, before.card))
+    assert parts[0] == kept[0] and parts[1].split("f32)")[1] == kept[1].split("f32)")[1]
+    seen = rendered_crops(after.objects, SIZE, 1.3)[:2]
+    inner, outer = (open_predictor(b.network, precision="f32")(*seen) for b in (before, after))
+    np.testing.assert_allclose(outer, inner, atol=0.3)
+    with pytest.raises(BundleError, match="cannot be trained on, nor quantised again"):
+        change_bundle(small, small, int8_keypoints=True)
+
+
+@pytest.mark.slow
 def test_a_run_becomes_a_bundle_that_sees_the_same(run, tmp_path, network):
-    report = export_run(
+    report, _ = export_run(
         run,
         tmp_path / "toys.heatpose",
         notes="AR 0.99",
@@ -123,7 +148,7 @@ def test_a_bundle_says_that_its_network_looks_at_depth(run, tmp_path, network, f
         for parameter in both.fusion.parameters() if both.fusion else ():
             parameter.normal_(std=0.05)
     save_network(run / "network.safetensors", both, {})
-    report = export_run(run, tmp_path / "toys.heatpose")
+    report, _ = export_run(run, tmp_path / "toys.heatpose")
     bundle = read_bundle(tmp_path / "toys.heatpose")
     assert bundle.crop.inputs == inputs
     assert "`depth`, float32 (b, 2, 64, 64)" in bundle.card
@@ -208,18 +233,18 @@ def detectors(monkeypatch):
 
 @pytest.mark.slow
 def test_a_bundle_can_be_written_with_a_detector(run, tmp_path, detectors):
-    report = export_run(run, tmp_path / "toys.heatpose", detector=Path("both"), threshold=0.4)
+    _, found = export_run(run, tmp_path / "toys.heatpose", detector=Path("both"), threshold=0.4)
     bundle = read_bundle(tmp_path / "toys.heatpose")
     assert bundle.detector.network == b"both"
     assert (bundle.detector.settings.threshold, bundle.detector.settings.weights) == (
         0.4,
         "float16",
     )
-    assert report.detector == (
+    assert found == (
         "boxes at most 0.50 px and scores at most 0.020 apart, of 9 in rendered pictures"
     )
     for text in (
-        report.detector,
+        found,
         "YOLOv10n",
         "4,321 samples of scenes",
         "a shelf",
@@ -248,8 +273,8 @@ def plain(tmp_path, cube_mesh, brick_mesh):
 def test_a_detector_takes_the_place_of_another(plain, tmp_path, detectors):
     """The keypoint network stays, and on the card its part; of the first detector nothing."""
     first, second = tmp_path / "first.heatpose", tmp_path / "second.heatpose"
-    add_detector(first, Path("less"), second)
-    add_detector(second, Path("more"), second, int8=True, image_sizes=[448, 640])
+    change_bundle(first, second, detector=Path("less"))
+    change_bundle(second, second, detector=Path("more"), int8=True, image_sizes=[448, 640])
     bundle = read_bundle(second)
     assert bundle.detector.settings.image_sizes == [448, 640]
     assert (bundle.network, bundle.crop) == (plain.network, plain.crop)
@@ -277,7 +302,8 @@ def test_what_a_card_says_of_probabilities_is_said_once_and_outlives_a_detector(
     assert card.count("## How sure it is") == 1 and "9 poses" not in card
     assert "* 3 x 2: learned on 15 poses of toys; checked, it went best.\n" in card
     write_bundle(tmp_path / "first.heatpose", replace(plain, card=card))
-    add_detector(tmp_path / "first.heatpose", Path("less"), tmp_path / "second.heatpose")
+    first, second = tmp_path / "first.heatpose", tmp_path / "second.heatpose"
+    change_bundle(first, second, detector=Path("less"))
     card = read_bundle(tmp_path / "second.heatpose").card
     assert card.startswith(plain.card.rstrip("\n"))
     assert card.index("## The detector") < card.index("## How sure it is")
@@ -285,7 +311,7 @@ def test_what_a_card_says_of_probabilities_is_said_once_and_outlives_a_detector(
 
 
 def test_the_card_says_which_objects_only_one_of_the_networks_knows(plain, tmp_path, detectors):
-    add_detector(tmp_path / "first.heatpose", Path("less"), tmp_path / "less.heatpose")
+    change_bundle(tmp_path / "first.heatpose", tmp_path / "less.heatpose", detector=Path("less"))
     card = read_bundle(tmp_path / "less.heatpose").card
     assert "Warning: it does not know cube (3), which are never found" in card
     assert "Detections of the objects 12 are passed over" in card

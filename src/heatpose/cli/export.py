@@ -1,11 +1,14 @@
 """``heatpose export``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from heatpose.errors import OptionError
+
+if TYPE_CHECKING:
+    from heatpose.export.bundle import ExportReport
 
 
 def export(
@@ -54,29 +57,24 @@ def export(
 ) -> None:
     """Turn training runs into one bundle that finds objects and their poses without torch.
 
-    With --bundle and --detector an existing bundle gets a detector, or another one.
+    With --bundle an existing bundle gets a --detector, or another one, or its keypoint network
+    computes in eight bits from then on (--int8-keypoints).
     """
-    from heatpose.export.bundle import add_detector, export_run
+    from heatpose.export.bundle import change_bundle, export_run
 
-    if (run is None) == (bundle is None):
-        raise typer.BadParameter("give a RUN folder, or a --bundle to take the keypoints from")
-    if run is None and (notes or attribution or names or int8_keypoints):
-        raise OptionError(
-            "--notes, --attribution, --names and --int8-keypoints belong to a RUN: bundles keep "
-            "theirs"
-        )
-    if detector is None and (bundle is not None or int8 or image_size):
-        raise OptionError("--bundle, --int8 and --image-size ask for a --detector")
+    keypoints: ExportReport | None
+
+    if run is None and bundle is not None and (notes or attribution or names):
+        raise OptionError("--notes, --attribution and --names belong to a RUN: bundles keep theirs")
+    if detector is None and (int8 or image_size):
+        raise OptionError("--int8 and --image-size ask for a --detector")
+    if run is None and bundle is not None and detector is None and not int8_keypoints:
+        raise OptionError("--bundle asks for a --detector, or for --int8-keypoints")
     for side in image_size or []:
         if side % 32:
             raise OptionError(f"--image-size must be divisible by 32, got {side}")
-    if bundle is not None and detector is not None:
-        found = add_detector(
-            bundle, detector, out, name=name, int8=int8, threshold=threshold, image_sizes=image_size
-        )
-        typer.echo(f"{out}: {_megabytes(out):.1f} MB; detector against torch: {found}")
-    elif run is not None:
-        report = export_run(
+    if run is not None and bundle is None:
+        keypoints, found = export_run(
             run,
             out,
             name=name,
@@ -89,12 +87,28 @@ def export(
             threshold=threshold,
             image_sizes=image_size,
         )
-        typer.echo(
-            f"{out}: {_megabytes(out):.1f} MB; keypoints against torch: {report.exact} in f32, "
-            f"{report.fast} in {report.precision} (OpenVINO's choice here)"
+    elif bundle is not None and run is None:
+        keypoints, found = change_bundle(
+            bundle,
+            out,
+            name=name,
+            detector=detector,
+            int8=int8,
+            int8_keypoints=int8_keypoints,
+            threshold=threshold,
+            image_sizes=image_size,
         )
-        if report.detector is not None:
-            typer.echo(f"detector against torch: {report.detector}")
+    else:
+        raise typer.BadParameter("give a RUN folder, or a --bundle to take the keypoints from")
+    said = [f"{out}: {_megabytes(out):.1f} MB"]
+    if keypoints is not None:
+        said.append(
+            f"keypoints against torch: {keypoints.exact} in f32, {keypoints.fast} in "
+            f"{keypoints.precision} (OpenVINO's choice here)"
+        )
+    if found is not None:
+        said.append(f"detector against torch: {found}")
+    typer.echo("; ".join(said))
 
 
 def _megabytes(path: Path) -> float:

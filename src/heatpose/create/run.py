@@ -214,7 +214,7 @@ class _Creation:
         """Put both networks into a bundle."""
         trained = self._trained
         trained.parent.mkdir(exist_ok=True)
-        report = export_run(
+        report, _ = export_run(
             self.place / "keypoints",
             trained,
             detector=self.place / "detector",

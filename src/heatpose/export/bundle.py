@@ -11,12 +11,12 @@ import heatpose
 from heatpose.errors import CheckpointError, DataError, UnknownObjectError
 from heatpose.export.agreement import Agreement, compare, rendered_crops
 from heatpose.export.bundled_detector import THRESHOLD, bundled_detector, described
-from heatpose.export.card import with_detector, write_card
+from heatpose.export.card import with_detector, with_weights, write_card
 from heatpose.export.int8 import quantise_network
-from heatpose.export.onnx import export_network
+from heatpose.export.onnx import export_network, import_network
 from heatpose.export.small_mesh import small_mesh
 from heatpose.model.heatmaps import SIGMA, STRIDE
-from heatpose.model.network import KeypointNet
+from heatpose.model.network import KeypointNet, NetworkConfig
 from heatpose.model.weights import load_network
 from heatpose.objects.catalogue import ObjectModel, object_from_record
 from heatpose.objects.shape_turns import with_shape_symmetries
@@ -33,12 +33,11 @@ N_CALIBRATION = 96  # rendered crops that choose the scales of int8
 
 @dataclass(frozen=True)
 class ExportReport:
-    """How well an exported network keeps to the one that was trained."""
+    """How well an exported keypoint network keeps to the one that it was made of."""
 
     exact: Agreement  # through OpenVINO in f32: what storing weights in fewer bits costs
     fast: Agreement  # in the precision that OpenVINO chooses on this machine
     precision: str  # that one's name
-    detector: str | None = None  # how far the exported detector is from the trained one
 
 
 def export_run(
@@ -54,7 +53,7 @@ def export_run(
     int8_keypoints: bool = False,
     threshold: float = THRESHOLD,
     image_sizes: Sequence[int] | None = None,
-) -> ExportReport:
+) -> tuple[ExportReport, str | None]:
     """Turn a run folder into a bundle, once the exported network proves to be the trained one.
 
     Args:
@@ -70,6 +69,9 @@ def export_run(
             half as large, cannot be trained on, and what it costs is told, refused at no height.
         threshold: as for `bundled_detector`, and
         image_sizes: likewise.
+
+    Returns:
+        How well keypoint network and detector keep to the trained ones.
 
     Raises:
         CheckpointError: a run's network cannot be used, or its export differs from it.
@@ -89,57 +91,72 @@ def export_run(
     exported = export_network(network)
     report = _check_export(network, exported, objects, crop)
     if int8_keypoints:
-        each = -(-N_CALIBRATION // len(objects))
-        views = rendered_crops(objects, crop.size, crop.margin, each, seed=1)
-        exported = quantise_network(network, *views)
-        report = _agreements(network, exported, objects, crop)
+        exported, report = _in_eight_bits(network, objects, crop)
     name = name or out.stem
     small = tuple(_bundled(model) for model in objects)
     weights = "int8" if int8_keypoints else "float16"
     card = write_card(name, small, crop, provenance, str(report.exact), weights)
-    bundle = Bundle(name, small, crop, exported, provenance, card)
+    bundle, found = Bundle(name, small, crop, exported, provenance, card), None
     if detector is not None:
-        bundle, agreement = _joined(bundle, detector, int8, threshold, image_sizes)
-        report = replace(report, detector=agreement)
+        bundle, found = _joined(bundle, detector, int8, threshold, image_sizes)
     write_bundle(out, bundle)
-    return report
+    return report, found
 
 
-def add_detector(
+def change_bundle(
     old: Path,
-    run: Path,
     out: Path,
     *,
     name: str | None = None,
+    detector: Path | None = None,
     int8: bool = False,
+    int8_keypoints: bool = False,
     threshold: float = THRESHOLD,
     image_sizes: Sequence[int] | None = None,
-) -> str:
-    """Write a bundle anew with a detector, which takes the place of one that it may have.
+) -> tuple[ExportReport | None, str | None]:
+    """Write a bundle anew with a detector, with keypoints in eight bits, or with both.
 
-    The keypoint network, its objects and its part of the card stay as they are.
+    A detector takes the place of one that the bundle may have. Objects, calibrations, and what the
+    card says of all else stay as they are.
 
     Args:
         old: the bundle.
-        run: folder that `heatpose train detector` wrote.
         out: the bundle to write; it may be the old one.
         name: of the bundle; by default that of ``out``.
-        int8: as for `bundled_detector`, and
-        threshold: likewise, and
+        detector: folder that `heatpose train detector` wrote; None: the one there is stays.
+        int8: as for `bundled_detector`.
+        int8_keypoints: as for `export_run`.
+        threshold: as for `bundled_detector`, and
         image_sizes: likewise.
 
     Returns:
-        How far the exported detector is from the trained one.
+        How well what is new keeps to the networks before: keypoints, and detector.
 
     Raises:
-        BundleError: the old bundle cannot be used.
+        BundleError: the old bundle cannot be used, or its keypoints are in eight bits already.
         CheckpointError: the run's network cannot be used, or its export differs from it.
         UnknownObjectError: the detector knows none of the bundle's objects.
     """
-    bundle = replace(read_bundle(old), name=name or out.stem)
-    bundle, agreement = _joined(bundle, run, int8, threshold, image_sizes)
+    bundle, report, found = replace(read_bundle(old), name=name or out.stem), None, None
+    if int8_keypoints:
+        network = import_network(bundle.network, NetworkConfig(**bundle.provenance.network))
+        exported, report = _in_eight_bits(network.eval(), bundle.objects, bundle.crop)
+        card = with_weights(bundle.card, "int8", str(report.exact))
+        bundle = replace(bundle, network=exported, card=card)
+    if detector is not None:
+        bundle, found = _joined(bundle, detector, int8, threshold, image_sizes)
     write_bundle(out, bundle)
-    return agreement
+    return report, found
+
+
+def _in_eight_bits(
+    network: KeypointNet, objects: Sequence[ObjectModel], crop: CropSettings
+) -> tuple[bytes, ExportReport]:
+    """Export a keypoint network so that it computes in eight bits; views choose the scales."""
+    each = -(-N_CALIBRATION // len(objects))
+    views = rendered_crops(objects, crop.size, crop.margin, each, seed=1)
+    exported = quantise_network(network, *views)
+    return exported, _agreements(network, exported, objects, crop)
 
 
 def _joined(
@@ -212,7 +229,7 @@ def _provenance(network: KeypointNet, training: Mapping[str, Any]) -> Provenance
 
 
 def _check_export(
-    network: KeypointNet, exported: bytes, objects: list[ObjectModel], crop: CropSettings
+    network: KeypointNet, exported: bytes, objects: Sequence[ObjectModel], crop: CropSettings
 ) -> ExportReport:
     report = _agreements(network, exported, objects, crop)
     exact = report.exact
@@ -225,7 +242,7 @@ def _check_export(
 
 
 def _agreements(
-    network: KeypointNet, exported: bytes, objects: list[ObjectModel], crop: CropSettings
+    network: KeypointNet, exported: bytes, objects: Sequence[ObjectModel], crop: CropSettings
 ) -> ExportReport:
     # Not for those who train, on machines that may not have it: they read what is here too.
     from heatpose.runtime.openvino_predictor import OpenVinoPredictor

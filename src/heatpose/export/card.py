@@ -13,6 +13,8 @@ Keypoints tell no more of how an object is turned than its shape does: where tha
 turns open, heatpose holds the colours of the model against the picture.
 """
 DETECTOR_HEAD = "## The detector"  # after the keypoints' part of a card, where there is one
+WEIGHTS_START = "The weights are stored as "
+WEIGHTS_END = "from those of\nthe network as it was trained (px of the crop, computed in f32)."
 CALIBRATION_HEAD = "## How sure it is"  # the last part of a card, where there is one
 
 
@@ -72,11 +74,27 @@ heatpose estimate IMAGES... --bundle {name}.heatpose --camera camera.json \\
 float32 (b, k, {crop.size // crop.stride}, {crop.size // crop.stride}), probabilities over the
 pixels of each map. Keypoints, diameters and symmetries (mm) are in `bundle.json`.
 {SHAPE_LABELS if crop.labels == "shape" else ""}
-The weights are stored as {weights}. On rendered views the keypoints lie {agreement} from those of
-the network as it was trained (px of the crop, computed in f32).
+{_weights(weights, agreement)}
 
 Written by heatpose {provenance.heatpose} on {provenance.date[:10]}.
 """
+
+
+def with_weights(card: str, weights: str, agreement: str) -> str:
+    """Return a card whose keypoint network is now stored in another way.
+
+    Args:
+        card: of a bundle.
+        weights: what the network's are stored as.
+        agreement: of the network with that as trained, in words.
+    """
+    before, start, after = card.partition(WEIGHTS_START)
+    return before + (start and _weights(weights, agreement)) + after.partition(WEIGHTS_END)[2]
+
+
+def _weights(weights: str, agreement: str) -> str:
+    views = f"On rendered views the keypoints lie {agreement}"
+    return f"{WEIGHTS_START}{weights}. {views} {WEIGHTS_END}"
 
 
 def with_detector(

@@ -156,7 +156,10 @@ def import_network(network: bytes, config: NetworkConfig) -> KeypointNet:
             tensors[name] = torch.from_numpy(values)
             missing.remove(name)
     if missing := missing - {"mean", "std"}:  # which a network of depth alone does not need
-        raise BundleError(f"the bundle's network lacks {min(missing)}: it cannot be trained on")
+        raise BundleError(
+            f"the bundle's network lacks {min(missing)}, as those in eight bits do: it cannot be "
+            "trained on, nor quantised again"
+        )
     restored.load_state_dict(tensors)
     return restored
 
