@@ -3,7 +3,7 @@
 Distances from the camera to the points follow from Grunert's quartic (R. M. Haralick, C.-N. Lee,
 K. Ottenberg, M. Noelle, "Review and Analysis of Solutions of the Three Point Perspective Pose
 Estimation Problem", IJCV 13(3), 1994, section 2.1 and table of coefficients), solved by Ferrari's
-formula. Two steps of Newton's method give back the digits that closed formulas lose.
+formula. A step of Newton's method gives back the digits that closed formulas lose.
 """
 
 import numpy as np
@@ -13,6 +13,7 @@ from heatpose.geometry.arrays import Array
 from heatpose.geometry.transforms import make_transform
 
 _EXACT = 1e-6  # squared sides may be off by this share; more, and there was no root
+_STARTS, _ENDS = [1, 0, 0], [2, 2, 1]  # points at the ends of the sides a, b, c
 _REAL = 1e-3  # imaginary part over absolute value below which a root is meant to be real
 
 
@@ -27,22 +28,22 @@ def solve_p3p(points: Array, rays: Array) -> Array:
         Transforms camera_from_object, (m, 4, 4, 4): four for each triple, NaN where it has fewer.
     """
     with np.errstate(all="ignore"):  # what cannot be solved becomes NaN
-        sides = np.stack(_squared_sides(points), axis=1)[:, None]  # (m, 1, 3)
-        cosines = np.stack(_cosines(rays), axis=1)[:, None]
-        distances = _polished(_distances(points, rays), sides, cosines)
+        sides, cosines = _squared_sides(points), _cosines(rays)  # (m, 3)
+        distances = _distances(sides, cosines)
+        sides, cosines = sides[:, None], cosines[:, None]
+        distances = _polished(distances, sides, cosines)
         fit = np.abs(_excess(distances, sides, cosines)) < _EXACT * sides
         distances[~((distances > 0) & fit).all(axis=-1)] = np.nan
         seen = distances[..., None] * rays[:, None]  # (m, 4, 3, 3), camera frame
-        frames, there = _frame(points)[:, None], _frame(seen)
-        rotation = there @ frames.swapaxes(-1, -2)
+        frames = _frame(np.concatenate([points[:, None], seen], axis=1))  # (m, 5, 3, 3)
+        rotation = frames[:, 1:] @ frames[:, :1].swapaxes(-1, -2)
         moved = rotation @ points[:, None, 0, :, None]
         return make_transform(rotation, seen[..., 0, :] - moved[..., 0])
 
 
-def _distances(points: Array, rays: Array) -> Array:
+def _distances(sides: Array, cosines: Array) -> Array:
     """Return the distances from the camera to the points of each triple, (m, 4, 3), mm."""
-    aa, bb, cc = _squared_sides(points)
-    cos_a, cos_b, cos_c = _cosines(rays)
+    (aa, bb, cc), (cos_a, cos_b, cos_c) = sides.T, cosines.T
     diff, total = (aa - cc) / bb, (aa + cc) / bb
     quartic = [
         (diff - 1) ** 2 - 4 * cc / bb * cos_a**2,
@@ -61,20 +62,17 @@ def _distances(points: Array, rays: Array) -> Array:
     return np.stack([first, u * first, v * first], axis=-1)
 
 
-def _squared_sides(points: Array) -> tuple[Array, Array, Array]:
-    """Return the squared sides opposite the first, second and third point, each (m,)."""
-    first, second, third = points[:, 0], points[:, 1], points[:, 2]
-    pairs = ((second, third), (first, third), (first, second))
-    a, b, c = (((p - q) ** 2).sum(axis=1) for p, q in pairs)
-    return a, b, c
+def _squared_sides(points: Array) -> Array:
+    """Return the squared sides opposite the first, second and third point, (m, 3)."""
+    sides = points[:, _STARTS] - points[:, _ENDS]
+    squares: Array = (sides * sides).sum(axis=2)
+    return squares
 
 
-def _cosines(rays: Array) -> tuple[Array, Array, Array]:
-    """Return the cosines of the angles under which those sides are seen, each (m,)."""
-    first, second, third = rays[:, 0], rays[:, 1], rays[:, 2]
-    pairs = ((second, third), (first, third), (first, second))
-    a, b, c = ((p * q).sum(axis=1) for p, q in pairs)
-    return a, b, c
+def _cosines(rays: Array) -> Array:
+    """Return the cosines of the angles under which those sides are seen, (m, 3)."""
+    cosines: Array = (rays[:, _STARTS] * rays[:, _ENDS]).sum(axis=2)
+    return cosines
 
 
 def _excess(distances: Array, sides: Array, cosines: Array) -> Array:
@@ -86,32 +84,31 @@ def _excess(distances: Array, sides: Array, cosines: Array) -> Array:
 
 def _ends(distances: Array) -> tuple[Array, Array]:
     """Return the distances of the ends of the sides a, b, c, both (..., 3)."""
-    return distances[..., [1, 0, 0]], distances[..., [2, 2, 1]]
+    return distances[..., _STARTS], distances[..., _ENDS]
 
 
 def _polished(distances: Array, sides: Array, cosines: Array) -> Array:
     """Bring distances (m, 4, 3) nearer to where the three laws of cosines hold."""
-    for _ in range(2):
-        wrong = _excess(distances, sides, cosines)
-        p, q = _ends(distances)
-        by_p, by_q = 2 * (p - q * cosines), 2 * (q - p * cosines)
-        # Rows are the sides a, b, c; the side opposite a point does not depend on its distance.
-        # [0 p q] [p 0 q] [p q 0]: solved by hand, since a step may be singular for one of many.
-        a2, a3 = by_p[..., 0], by_q[..., 0]
-        b1, b3 = by_p[..., 1], by_q[..., 1]
-        c1, c2 = by_p[..., 2], by_q[..., 2]
-        fa, fb, fc = (wrong[..., i] for i in range(3))
-        determinant = a2 * b3 * c1 + a3 * b1 * c2
-        step = np.stack(
-            [
-                -b3 * c2 * fa + a3 * c2 * fb + a2 * b3 * fc,
-                b3 * c1 * fa - a3 * c1 * fb + a3 * b1 * fc,
-                b1 * c2 * fa + a2 * c1 * fb - a2 * b1 * fc,
-            ],
-            axis=-1,
-        )
-        distances = distances - step / determinant[..., None]
-    return distances
+    wrong = _excess(distances, sides, cosines)
+    p, q = _ends(distances)
+    by_p, by_q = 2 * (p - q * cosines), 2 * (q - p * cosines)
+    # Rows are the sides a, b, c; the side opposite a point does not depend on its distance.
+    # [0 p q] [p 0 q] [p q 0]: solved by hand, since a step may be singular for one of many.
+    a2, a3 = by_p[..., 0], by_q[..., 0]
+    b1, b3 = by_p[..., 1], by_q[..., 1]
+    c1, c2 = by_p[..., 2], by_q[..., 2]
+    fa, fb, fc = (wrong[..., i] for i in range(3))
+    determinant = a2 * b3 * c1 + a3 * b1 * c2
+    step = np.stack(
+        [
+            -b3 * c2 * fa + a3 * c2 * fb + a2 * b3 * fc,
+            b3 * c1 * fa - a3 * c1 * fb + a3 * b1 * fc,
+            b1 * c2 * fa + a2 * c1 * fb - a2 * b1 * fc,
+        ],
+        axis=-1,
+    )
+    polished: Array = distances - step / determinant[..., None]
+    return polished
 
 
 def _frame(triangles: Array) -> Array:

@@ -145,9 +145,9 @@ def _gathered(correspondences: Sequence[Correspondences], rows: NDArray[np.intp]
     points, pixels, trust, spreads, seen = (
         part[enough] for part in (points, pixels, trust, spreads, seen)
     )
-    first = seen.argmax(axis=1, keepdims=True)[..., None]
+    first = points[np.arange(len(points)), seen.argmax(axis=1), None]
     # A copy of a point that was seen is in front of the camera wherever that is.
-    points = np.where(seen[..., None], points, np.take_along_axis(points, first, axis=1))
+    points = np.where(seen[..., None], points, first)
     pixels = np.where(seen[..., None], pixels, 0)
     cameras = [
         one.camera.matrix for one, there in zip(correspondences, enough, strict=True) if there
@@ -201,7 +201,7 @@ def _poses_of_triples(objects: _Objects, rng: np.random.Generator) -> Array:
     sound = (depth > 0).all(axis=2)  # NaN is not, either
     poses[~sound] = np.nan
     order = np.argsort(~sound, axis=1, kind="stable")[:, : sound.sum(axis=1).max(initial=1)]
-    return np.take_along_axis(poses, order[..., None, None], axis=1)
+    return poses[which[..., 0], order]
 
 
 def _rays(seen: Sightings) -> Array:
@@ -216,10 +216,9 @@ def _rays(seen: Sightings) -> Array:
 
 def _best(poses: Array, support: Array, most: int) -> Array:
     """Return the poses (b, most, 4, 4) with most support (b, m); some twice where few have any."""
-    order = np.argsort(-support, axis=1)[:, :most]
-    supported = np.take_along_axis(support, order, axis=1) > 0
-    order = np.where(supported, order, order[:, :1])
-    return np.take_along_axis(poses, order[..., None, None], axis=1)
+    order, each = np.argsort(-support, axis=1)[:, :most], np.arange(len(support))[:, None]
+    order = np.where(support[each, order] > 0, order, order[:, :1])
+    return poses[each, order]
 
 
 def _refined(objects: _Objects, poses: Array, near: Mask) -> tuple[Array, Array]:

@@ -19,7 +19,7 @@ from heatpose.geometry.transforms import make_transform
 
 # A residual of this many spreads counts half (Cauchy); 95 % efficient for Gaussian noise.
 _CAUCHY = 2.385
-_CONVERGED = 1e-4  # share of its cost that the last step of a pose takes away
+_CONVERGED = 1e-3  # share of its cost that the last step of a pose takes away
 _SMALLEST_SPREAD = 1e-3  # px of a typical keypoint; exact data would divide by zero
 
 
@@ -80,10 +80,10 @@ def whitening(covariances: Array, there: Mask | None = None) -> Array:
 
 def masked_median(values: Array, there: Mask) -> Array:
     """Return the median (...,) of those of the values (..., n) that are there, at least one."""
-    ordered = np.sort(np.where(there, values, np.inf), axis=-1)
-    count = there.sum(axis=-1, keepdims=True)
-    middle = np.concatenate([(count - 1) // 2, count // 2], axis=-1)
-    median: Array = np.take_along_axis(ordered, middle, axis=-1).mean(axis=-1)
+    ordered = np.sort(np.where(there, values, np.inf), axis=-1).reshape(-1, values.shape[-1])
+    count, row = np.count_nonzero(there, axis=-1), np.arange(len(ordered))
+    low, high = (ordered[row, middle.ravel()] for middle in ((count - 1) // 2, count // 2))
+    median: Array = ((low + high) / 2).reshape(values.shape[:-1])
     return median
 
 
@@ -126,27 +126,18 @@ class Sightings:
             (..., m, n, 2, 6) for poses (..., m, 4, 4).
         """
         turned = self.points[..., None, :, :] @ poses[..., :3, :3].swapaxes(-1, -2)
-        px, py, pz = (turned[..., i] for i in range(3))
-        tx, ty, tz = (poses[..., i, 3, None] for i in range(3))
-        inverse = 1 / (pz + tz)
+        seen = turned + poses[..., None, :3, 3]  # (..., m, n, 3)
+        inverse = 1 / seen[..., 2]
         # Of the pixel's x by the position's x and z, and of its y by y and z; then whitened.
-        x_by_x = self.intrinsics[..., 0, 0, None, None] * inverse
-        y_by_y = self.intrinsics[..., 1, 1, None, None] * inverse
-        x_by_z, y_by_z = -x_by_x * (px + tx) * inverse, -y_by_y * (py + ty) * inverse
-        w = self.whiten[..., None, :, :, :]
+        moves = np.zeros((*inverse.shape, 2, 3))
+        moves[..., 0, 0] = self.intrinsics[..., 0, 0, None, None] * inverse
+        moves[..., 1, 1] = self.intrinsics[..., 1, 1, None, None] * inverse
+        moves[..., 0, 2] = -moves[..., 0, 0] * seen[..., 0] * inverse
+        moves[..., 1, 2] = -moves[..., 1, 1] * seen[..., 1] * inverse
         slopes = np.empty((*inverse.shape, 2, 6))
-        slopes[..., 0, 3] = w[..., 0, 0] * x_by_x
-        slopes[..., 0, 4] = 0
-        slopes[..., 0, 5] = w[..., 0, 0] * x_by_z
-        slopes[..., 1, 3] = w[..., 1, 0] * x_by_x
-        slopes[..., 1, 4] = w[..., 1, 1] * y_by_y
-        slopes[..., 1, 5] = w[..., 1, 0] * x_by_z + w[..., 1, 1] * y_by_z
-        by_x, by_y, by_z = (slopes[..., i] for i in (3, 4, 5))  # (..., m, n, 2)
-        px, py, pz = (one[..., None] for one in (px, py, pz))
+        slopes[..., 3:] = self.whiten[..., None, :, :, :] @ moves
         # A turn by w moves a point by w x p, and g . (w x p) is w . (p x g).
-        slopes[..., 0] = py * by_z - pz * by_y
-        slopes[..., 1] = pz * by_x - px * by_z
-        slopes[..., 2] = px * by_y - py * by_x
+        slopes[..., :3] = slopes[..., 3:] @ skew(turned).swapaxes(-1, -2)
         return slopes
 
 
@@ -176,9 +167,12 @@ def descend(sightings: Sightings, poses: Array, reach: Array | float, n_steps: i
         new_cost = _cost(new_residuals, reach)
         better = (new_cost < cost) & moving
         moving &= (cost - new_cost > _CONVERGED * cost) | (damping >= 1e-2)
-        poses = np.where(better[..., None, None], moved, poses)
-        residuals = np.where(better[..., None, None], new_residuals, residuals)
-        cost = np.where(better, new_cost, cost)
+        if better.all():
+            poses, residuals, cost = moved, new_residuals, new_cost
+        else:
+            poses = np.where(better[..., None, None], moved, poses)
+            residuals = np.where(better[..., None, None], new_residuals, residuals)
+            cost = np.where(better, new_cost, cost)
         damping = np.where(better, damping / 10, damping * 10)
         if not moving.any():
             break
@@ -255,7 +249,8 @@ def covariance_of(normal: Array, variance: Array, poses: Array) -> Array:
     scales = scale[..., None] * scale[..., None, :]
     equal = normal * scales
     equal[~np.isfinite(equal).all(axis=(-1, -2))] = 0
-    fixed = np.linalg.cond(equal) <= 1e12  # which is infinite for zeros
+    ends = np.linalg.eigvalsh(equal)
+    fixed = ends[..., 0] > 1e-12 * ends[..., -1]
     equal[~fixed] = np.eye(6)
     inverse = np.linalg.inv(equal) * scales
     # Turning by w about the camera also moves the object, by w x t: v = u + t x w.
