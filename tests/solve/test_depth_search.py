@@ -16,7 +16,7 @@ from heatpose.render.raycast import Renderer
 from heatpose.solve.attitudes import N_POINTS, draw_attitudes
 from heatpose.solve.depth import PosedObject, depth_agreement
 from heatpose.solve.depth_poses import correct_with_depth
-from heatpose.solve.depth_search import DepthSearch
+from heatpose.solve.depth_search import DepthSearch, _aligned
 from heatpose.solve.depth_verdict import Verdict, correlation, judge, make_case
 from heatpose.types import Evidence, PoseEstimate
 
@@ -119,6 +119,47 @@ def test_an_object_that_is_the_wrong_way_round_is_found(search, renderer, camera
         assert np.linalg.norm(found.camera_from_object[:3, 3] - POSE[:3, 3]) < 2
 
 
+@pytest.mark.parametrize("side", ["left", "right", "top", "bottom"])
+def test_an_object_that_is_half_hidden_and_the_wrong_way_round_is_found(
+    search, renderer, camera, side
+):
+    """The box that is detected is that of what is seen: its middle is not the object's."""
+    depth, estimate = measured(renderer, camera), seen_at(turned(OVER), renderer, camera)
+    left, top, right, bottom = estimate.box
+    x, y = round(left + 0.4 * (right - left)), round(top + 0.4 * (bottom - top))
+    hidden = {
+        "left": np.s_[:, :x],
+        "right": np.s_[:, x:],
+        "top": np.s_[:y, :],
+        "bottom": np.s_[y:, :],
+    }
+    drawn = np.isfinite(renderer.depth(HOOK, POSE, camera))
+    depth[hidden[side]] = 500
+    drawn[hidden[side]] = False
+    rows, cols = np.nonzero(drawn)
+    box = (cols.min() - 0.5, rows.min() - 0.5, cols.max() + 0.5, rows.max() + 0.5)
+    found = look(search, replace(estimate, box=box), depth, GREY, camera)
+    assert degrees(found.camera_from_object, POSE) < 5
+
+
+def test_objects_are_laid_into_the_box_or_along_its_edges(search, objects, renderer, camera):
+    estimate = seen_at(POSE, renderer, camera)
+    case = make_case(estimate, objects[HOOK], measured(renderer, camera), GREY, camera)
+    points = search.attitudes(HOOK).points[:5]
+    distances = np.linspace(500, 1500, 5)
+    places = _aligned(points, distances, case, np.array([[0, 0], [-1, 1], [1, -1]]))
+    pixels = camera.project(points + places[:, None].reshape(3, 5, 1, 3))
+    low, high = pixels.min(axis=2), pixels.max(axis=2)
+    left, top, right, bottom = estimate.box
+    middle = [(left + right) / 2, (top + bottom) / 2]
+    assert places[:, 2] == pytest.approx(np.tile(distances, 3))
+    assert (low[0] + high[0]) / 2 == pytest.approx(np.tile(middle, (5, 1)), abs=8)
+    assert low[1, :, 0] == pytest.approx(np.full(5, left), abs=1e-2)
+    assert high[1, :, 1] == pytest.approx(np.full(5, bottom), abs=1e-2)
+    assert high[2, :, 0] == pytest.approx(np.full(5, right), abs=1e-2)
+    assert low[2, :, 1] == pytest.approx(np.full(5, top), abs=1e-2)
+
+
 def test_a_pose_that_nothing_contradicts_stays_without_a_search(search, renderer, camera):
     estimate = seen_at(POSE, renderer, camera)
     search.attitudes = None  # to be drawn, they would have to be called
@@ -161,7 +202,15 @@ def test_what_speaks_for_a_pose_and_against_it(better, worse):
     assert replace(FINE, **better).score > replace(FINE, **worse).score
 
 
-@pytest.mark.parametrize("flaw", [{"contradicted": 0.15}, {"overlap": 0.6}, {"near": 0.2}])
+@pytest.mark.parametrize(
+    "flaw",
+    [
+        {"contradicted": 0.15},
+        {"overlap": 0.6},
+        {"near": 0.2},
+        {"near": 0.35, "hidden": 0.6, "overlap": 0.75, "contradicted": 0.03},  # little of each
+    ],
+)
 def test_each_flaw_alone_is_doubted_unless_keypoints_are_unanimous(flaw):
     assert not FINE.doubtful
     assert replace(FINE, **flaw).doubtful

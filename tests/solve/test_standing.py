@@ -111,6 +111,17 @@ def test_an_object_that_was_measured_as_well_as_what_is_around_it_stays(
     assert stand(at(0.99), model, depth, camera, renderer) is None
 
 
+@pytest.mark.parametrize(("part", "stands"), [(0.5, True), (0.95, False)])
+def test_an_object_that_all_but_nothing_is_seen_of_may_be_elsewhere(
+    model, renderer, camera, part, stands
+):
+    depth = unseen(table(model, camera), model, renderer, camera)
+    rows, cols = np.nonzero(np.isfinite(renderer.depth(BRICK, POSE, camera)))
+    hidden = cols < np.quantile(cols, part)
+    depth[rows[hidden], cols[hidden]] = 500
+    assert (stand(at(1.02), model, depth, camera, renderer) is not None) == stands
+
+
 def test_an_object_that_floats_stays(model, renderer, camera):
     far = POSE.copy()
     far[:3, 3] *= 1.2

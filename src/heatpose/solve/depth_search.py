@@ -39,6 +39,9 @@ from heatpose.solve.depth_view import DepthView
 from heatpose.solve.refine import covariance_of
 
 N_LOOKED_AT, N_FITTED = 64, 6  # of the best: those that are scored once more, and those fitted
+N_ALIGNED = 128  # attitudes that are held against the edges of the box
+IN_MIDDLE = np.zeros((1, 2))
+AT_EDGES = np.array([[x, y] for x in (-1, 0, 1) for y in (-1, 0, 1) if x or y])
 REACH, BINS = 1.3, 36  # diameters to either side of the first guess, and bins of the distances
 NEARLY = 0.25  # the same reach for those that are scored once more
 SOFT = 0.15  # diameters that a point may be off before it counts for nothing
@@ -124,20 +127,31 @@ def _all_around(case: Case, pose: Array, attitudes: Attitudes) -> _Starts:
     """Return the best of all attitudes.
 
     Objects are looked for at the place on the picture that their pose so far says, and where what
-    is seen of them fills the middle of the detection box.
+    is seen of them fills the middle of the detection box; those that fit best also where it begins
+    or ends with the box, for the middle of what is half hidden lies elsewhere.
     """
-    turned = attitudes.along(case.middle)
+    middle = case.corners.mean(axis=0)
+    turned = attitudes.along(middle)
     count, ray = len(turned.points), pose[:3, 3] / pose[2, 3]
     places = np.concatenate(
         [np.broadcast_to(z * ray, (count, 3)) for z in case.distances]
-        + [_centred(turned.points, z, case.middle) for z in case.distances]
+        + [_aligned(turned.points, np.full(count, z), case, IN_MIDDLE) for z in case.distances]
     )
     numbers = np.tile(np.arange(count), len(places) // count)
-    points = turned.points[numbers]
-    scores, places = _placed(points, places, case.view, case.model.diameter, REACH)
+    scores, places = _placed(turned.points[numbers], places, case.view, case.model.diameter, REACH)
+    best = scores.reshape(-1, count).argmax(axis=0) * count + np.arange(count)
+    best = best[np.argsort(-scores[best])[:N_ALIGNED]]
+    aligned = _aligned(turned.points[numbers[best]], places[best, 2], case, AT_EDGES)
+    also = np.tile(numbers[best], len(AT_EDGES))
+    more, aligned = _placed(turned.points[also], aligned, case.view, case.model.diameter, REACH)
+    numbers, scores = np.concatenate([numbers, also]), np.concatenate([scores, more])
+    places = np.concatenate([places, aligned])
     best = np.argsort(-scores)[: 3 * N_LOOKED_AT]  # keypoints take longer to look at
-    starts = _Starts(turned.rotations[numbers], places, points, turned.colours[numbers]).only(best)
-    scores = scores[best] + KEYPOINTS * keypoint_support(starts.rotations, starts.places, case)
+    numbers, places, scores = numbers[best], places[best], scores[best]
+    starts = _Starts(
+        turned.rotations[numbers], places, turned.points[numbers], turned.colours[numbers]
+    )
+    scores = scores + KEYPOINTS * keypoint_support(starts.rotations, starts.places, case)
     return starts.only(np.argsort(-scores)[:N_LOOKED_AT])
 
 
@@ -188,20 +202,24 @@ def _alike(pose: Array, other: Array, diameter: float) -> bool:
     return bool(turn > cosine and np.linalg.norm(pose[:3, 3] - other[:3, 3]) < shift * diameter)
 
 
-def _centred(points: Floats, distance: float, middle: Array) -> Array:
-    """Return where objects must be to look centred, (a, 3), mm.
+def _aligned(points: Floats, distances: Array, case: Case, ways: Array) -> Array:
+    """Return where objects must be to fill the detection box in some ways, (w * p, 3), mm.
 
     Args:
-        points: what is seen of them, (a, n, 3), mm, from their origins.
-        distance: of the origins along z, mm.
-        middle: the ray (3,), one mm along z, around which they are to be seen.
+        points: what is seen of them, (p, n, 3), mm, from their origins.
+        distances: of the origins along z, mm, (p,).
+        case: has the box.
+        ways: along x and y, (w, 2): they begin with the box (-1), lie in its middle (0), or end
+            with it (1).
     """
-    across = points[..., :2] / (points[..., 2:] + distance)
-    seen = (across.min(axis=1) + across.max(axis=1)) / 2
-    places = np.empty((len(points), 3))
-    places[:, :2] = (middle[:2] - seen) * distance
-    places[:, 2] = distance
-    return places
+    deep = points[..., 2:] + distances[:, None, None]
+    low, high = case.corners[:, :2]
+    begin = (low * deep - points[..., :2]).max(axis=1)  # mm at which no point lies before the box
+    end = (high * deep - points[..., :2]).min(axis=1)
+    places = np.empty((len(ways), len(points), 3))
+    places[..., :2] = (begin + end) / 2 + ways[:, None] * (end - begin) / 2
+    places[..., 2] = distances
+    return places.reshape(-1, 3)
 
 
 def _placed(

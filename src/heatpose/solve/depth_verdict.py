@@ -33,8 +33,9 @@ LEAST_MEASURED = 0.5  # share of a surface: with less of it measured, its shares
 TOLERANCE = 0.05  # diameters that the surface may be off, where that is more than noise
 FRONT = (0.1, 0.35)  # quantiles of the depth in the middle of the box: the object, or its front
 # A pose is doubted, and another looked for, with this share of its surface contradicted or more,
-# that overlap of its box with the detection's or less, or so little of it near what was measured.
-CONTRADICTED, LEAST_OVERLAP, LEAST_NEAR = 0.1, 0.7, 0.3
+# that overlap of its box with the detection's or less, so little of it near what was measured, or
+# less than so much of all of these together.
+CONTRADICTED, LEAST_OVERLAP, LEAST_NEAR, LEAST_FIT = 0.1, 0.7, 0.3, 1.1
 UNANIMOUS = 0.9  # support of keypoints from which on a pose is not doubted
 CLEAR = (0.02, 0.93, 0.5)  # the same three of a pose after which no other is tried
 
@@ -51,11 +52,15 @@ class Verdict(DepthEvidence):
         return DepthEvidence(self.near, self.contradicted, self.hidden, self.overlap, self.support)
 
     @property
+    def fit(self) -> float:
+        """How well surface and box fit, in one number, larger is better."""
+        depth = self.near - AGAINST * self.contradicted - HIDDEN * self.hidden
+        return depth + OVERLAP * self.overlap
+
+    @property
     def score(self) -> float:
         """All of it in one number, larger is better."""
-        depth = self.near - AGAINST * self.contradicted - HIDDEN * self.hidden
-        picture = OVERLAP * self.overlap + KEYPOINTS * self.support + COLOURS * self.colours
-        return depth + picture
+        return self.fit + KEYPOINTS * self.support + COLOURS * self.colours
 
     @property
     def doubtful(self) -> bool:
@@ -67,6 +72,7 @@ class Verdict(DepthEvidence):
             self.contradicted > CONTRADICTED
             or self.overlap < LEAST_OVERLAP
             or self.near < LEAST_NEAR
+            or self.fit < LEAST_FIT
         )
 
     @property
@@ -93,10 +99,12 @@ class Case:
         return max(NARROWEST, TOLERANCE * self.model.diameter)
 
     @property
-    def middle(self) -> Array:
-        """The ray through the middle of the detection box, (3,), one mm along z."""
-        left, top, right, bottom = self.estimate.box
-        return self.camera.unproject(np.array([left + right, top + bottom]) / 2, np.array(1.0))
+    def corners(self) -> Array:
+        """The rays through the detection box's upper left and lower right corner, (2, 3).
+
+        One mm along z.
+        """
+        return self.camera.unproject(np.reshape(self.estimate.box, (2, 2)), np.ones(2))
 
 
 def make_case(
@@ -158,8 +166,7 @@ def judge(pose: Array, case: Case, renderer: Renderer, colours: bool = True) -> 
     if not len(rows):
         return None
     seen = (cols.min() - 0.5, rows.min() - 0.5, cols.max() + 0.5, rows.max() + 0.5)
-    corners = np.reshape(case.estimate.box, (2, 2))
-    box = view.camera.project(case.camera.unproject(corners, np.ones(2))).ravel()
+    box = view.camera.project(case.corners).ravel()
     off = off[np.isfinite(off)]
     count = max(len(off), LEAST_MEASURED * np.count_nonzero(there))
     return Verdict(

@@ -21,6 +21,8 @@ from heatpose.solve.refine import covariance_of, perturbed
 # Share of an object's surface that was measured there or behind it, at most, over the share of what
 # is around it that was measured at all.
 UNSEEN = 0.1
+# Share of its surface that may have been measured nearer: what is all but hidden may be elsewhere.
+MOST_HIDDEN = 0.8
 SAMPLED = 32  # rows and columns of pixels, at most, that say whether it was
 FEWEST_POINTS = 60  # pixels that were measured around an object
 TRIES = 64  # planes through three of these
@@ -47,7 +49,7 @@ def stand(
         renderer: knows the object.
 
     Returns:
-        None where it was measured, or no plane was that it can stand on.
+        None where it was measured, or all but hidden, or no plane was that it can stand on.
     """
     pose = one.camera_from_object
     rows, cols = renderer.region(one.object_id, pose, camera)
@@ -57,7 +59,8 @@ def stand(
     side = max(height, width)
     around = _wider(rows, side, camera.height), _wider(cols, side, camera.width)
     known = np.isfinite(depth[around]).mean()
-    if _seen_share(one, rows, cols, depth, camera, renderer) > UNSEEN * known:
+    seen, hidden = _shares(one, rows, cols, depth, camera, renderer)
+    if seen > UNSEEN * known or hidden > MOST_HIDDEN:
         return None
     view = cut_depth(*around, depth, camera)
     points = _points(view)
@@ -82,16 +85,18 @@ def _foot(model: ObjectModel, pose: Array, normal: Array, offset: float) -> tupl
     return lowest, float(offset - normal @ lowest)
 
 
-def _seen_share(
+def _shares(
     one: PosedObject, rows: slice, cols: slice, depth: Depth, camera: Camera, renderer: Renderer
-) -> float:
-    """Return of which share of an object's surface, or what is behind it, depth is known."""
+) -> tuple[float, float]:
+    """Return which share of an object's surface was measured there or behind, and which nearer."""
     step = -(-max(rows.stop - rows.start, cols.stop - cols.start) // SAMPLED)
     part = depth[rows, cols][::step, ::step]
     shift = -np.array([cols.start, rows.start]) / step
     seen_by = camera.warped(1 / step, shift, part.shape[1], part.shape[0])
     drawn = renderer.depth(one.object_id, one.camera_from_object, seen_by)
-    return float((part > drawn - NARROWEST).sum() / max(np.isfinite(drawn).sum(), 1))
+    count = max(np.isfinite(drawn).sum(), 1)
+    nearest = drawn - NARROWEST
+    return float((part > nearest).sum() / count), float((part <= nearest).sum() / count)
 
 
 def _wider(part: slice, margin: int, size: int) -> slice:
