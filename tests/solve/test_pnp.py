@@ -4,7 +4,7 @@ import pytest
 from heatpose.geometry.boxes import box_of_points
 from heatpose.geometry.rotations import random_rotation
 from heatpose.geometry.transforms import invert, make_transform, rotation_angle, transform_points
-from heatpose.solve.pnp import Correspondences, join_looks, solve_pnp
+from heatpose.solve.pnp import Correspondences, _best, join_looks, solve_pnp
 
 
 def solve_one(*correspondences, **options):
@@ -59,6 +59,23 @@ def test_half_of_all_keypoints_may_be_anywhere(camera, points, random_pose, rng)
         degrees, mm = difference(solution.camera_from_object, truth)
         assert degrees < 0.05 and mm < 0.5
         assert solution.inliers[~wrong].all()
+
+
+def test_a_keypoint_that_was_not_seen_may_lie_behind_the_camera(camera, cube, random_pose):
+    """The other end of something long, of which the near end is seen."""
+    truth = random_pose()
+    behind = transform_points(invert(truth), np.array([[0.0, 0, -300]]))
+    pixels = np.concatenate([[[np.nan, np.nan]], camera.project(transform_points(truth, cube))])
+    solution = solve_one(np.concatenate([behind, cube]), pixels, camera)
+    degrees, mm = difference(solution.camera_from_object, truth)
+    assert degrees < 1e-3 and mm < 1e-2
+
+
+def test_the_best_poses_take_the_place_of_those_that_nothing_supports(rng):
+    poses = rng.random((2, 5, 4, 4))
+    support = np.array([[0.0, 3, 0, 0, 1], [2, 0, 5, 4, 3]])
+    best = _best(poses, support, 3)
+    np.testing.assert_array_equal(best, poses[[[0], [1]], [[1, 4, 1], [2, 3, 4]]])
 
 
 def test_the_inliers_are_those_within_the_largest_error(camera, points, random_pose):

@@ -4,7 +4,13 @@ import pytest
 from heatpose.geometry.camera import Camera
 from heatpose.geometry.rotations import matrix_from_vector, vector_from_matrix
 from heatpose.geometry.transforms import invert, make_transform, transform_points
-from heatpose.solve.refine import Sightings, descend, refine_pose, whitening
+from heatpose.solve.refine import (
+    Sightings,
+    descend,
+    masked_median,
+    refine_pose,
+    whitening,
+)
 
 
 def moved(pose, rng, degrees=4.0, mm=(5, 5, 40)):
@@ -37,6 +43,13 @@ def pose(random_pose):
 
 
 UNIT = np.tile(np.eye(2), (32, 1, 1))
+
+
+def test_medians_are_of_what_is_there(rng):
+    values, there = rng.random((6, 9)), rng.random((6, 9)) < 0.6
+    there[:2] = [np.arange(9) < 1, np.arange(9) >= 1]  # one, and an even number
+    expected = [np.median(row[mask]) for row, mask in zip(values, there, strict=True)]
+    assert masked_median(values, there) == pytest.approx(expected)
 
 
 def test_finds_the_pose_that_made_exact_pixels(points, crop_camera, pose, rng):

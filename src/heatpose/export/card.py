@@ -81,15 +81,16 @@ Written by heatpose {provenance.heatpose} on {provenance.date[:10]}.
 
 
 def with_weights(card: str, weights: str, agreement: str) -> str:
-    """Return a card whose keypoint network is now stored in another way.
+    """Return a card whose keypoint network is now stored in another way, if it said so before.
 
     Args:
         card: of a bundle.
         weights: what the network's are stored as.
         agreement: of the network with that as trained, in words.
     """
-    before, start, after = card.partition(WEIGHTS_START)
-    return before + (start and _weights(weights, agreement)) + after.partition(WEIGHTS_END)[2]
+    before, _, after = card.partition(WEIGHTS_START)
+    _, found, rest = after.partition(WEIGHTS_END)
+    return before + _weights(weights, agreement) + rest if found else card
 
 
 def _weights(weights: str, agreement: str) -> str:
