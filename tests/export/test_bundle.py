@@ -9,9 +9,9 @@ import torch
 import heatpose
 import heatpose.export.bundle as export
 from heatpose.errors import BundleError, CheckpointError, DataError, UnknownObjectError
-from heatpose.export.agreement import rendered_crops
-from heatpose.export.bundle import change_bundle, export_run
-from heatpose.export.card import with_calibration, write_card
+from heatpose.export.agreement import Agreement, rendered_crops
+from heatpose.export.bundle import ExportReport, change_bundle, export_run
+from heatpose.export.card import with_calibration, with_weights, write_card
 from heatpose.export.detector import Difference
 from heatpose.export.onnx import export_network
 from heatpose.geometry.camera import Camera
@@ -63,39 +63,22 @@ def run(tmp_path, network, cube_mesh, brick_mesh):
 
 
 @pytest.mark.slow
-def test_a_keypoint_network_may_be_exported_in_eight_bits(run, tmp_path):
+def test_a_keypoint_network_may_compute_in_eight_bits(run, tmp_path, monkeypatch):
+    """When it is exported, or from then on, but once."""
     pytest.importorskip("nncf")
-    export_run(run, tmp_path / "half.heatpose")
-    report, _ = export_run(run, tmp_path / "int8.heatpose", int8_keypoints=True)
-    half, small = (read_bundle(tmp_path / f"{name}.heatpose") for name in ("half", "int8"))
-    assert len(small.network) < 0.7 * len(half.network)
-    assert report.exact.heatmaps > 0 and str(report.exact) in small.card
-    assert "stored as int8" in small.card and "stored as float16" in half.card
-
-
-@pytest.mark.slow
-def test_a_bundle_may_compute_in_eight_bits_from_then_on(run, tmp_path):
-    """All but the network, and what its card says of that, stays; and it is done once."""
-    pytest.importorskip("nncf")
-    half, small = tmp_path / "toys.heatpose", tmp_path / "toys-int8.heatpose"
+    half, small, new = (tmp_path / f"{name}.heatpose" for name in ("half", "small", "new"))
     export_run(run, half)
-    once = Calibration((0.0,) * 6, 0.0, (1.0, 2.0, 3.0))
-    card = with_calibration(read_bundle(half).card, once, "9 poses of toys", "all went well")
-    write_bundle(half, read_bundle(half).with_calibration(once, card))
-    report, found = change_bundle(half, small, int8_keypoints=True)
+    report, _ = change_bundle(half, small, int8_keypoints=True)
     before, after = read_bundle(half), read_bundle(small)
-    assert found is None and len(after.network) < 0.7 * len(before.network)
-    assert after.calibrations == before.calibrations == (once,)
-    assert (after.name, after.crop) == ("toys-int8", before.crop)
-    said = "The weights are stored as "
-    assert f"{said}int8. On rendered views the keypoints lie {report.exact} from" in after.card
-    parts, kept = (card.split(said) for card in (after.card, before.card))
-    assert parts[0] == kept[0] and parts[1].split("f32)")[1] == kept[1].split("f32)")[1]
-    seen = rendered_crops(after.objects, SIZE, 1.3)[:2]
-    inner, outer = (open_predictor(b.network, precision="f32")(*seen) for b in (before, after))
-    np.testing.assert_allclose(outer, inner, atol=0.3)
+    assert len(after.network) < 0.7 * len(before.network)
+    assert report.exact.heatmaps > 0 and str(report.exact) in after.card
+    assert "stored as int8" in after.card and "stored as float16" in before.card
     with pytest.raises(BundleError, match="cannot be trained on, nor quantised again"):
-        change_bundle(small, small, int8_keypoints=True)
+        change_bundle(small, new, int8_keypoints=True)
+    assert not new.exists()
+    monkeypatch.setattr(export, "_in_eight_bits", lambda *_: (after.network, report))
+    assert export_run(run, new, int8_keypoints=True) == (report, None)
+    assert read_bundle(new).network == after.network and "stored as int8" in read_bundle(new).card
 
 
 @pytest.mark.slow
@@ -268,6 +251,37 @@ def plain(tmp_path, cube_mesh, brick_mesh):
     bundle = Bundle("first", objects, crop, b"network", provenance, card)
     write_bundle(tmp_path / "first.heatpose", bundle)
     return bundle
+
+
+def test_all_else_of_a_bundle_stays_when_its_keypoints_go_into_eight_bits(
+    plain, tmp_path, network, monkeypatch
+):
+    once = Calibration((0.0,) * 6, 0.0, (1.0, 2.0, 3.0))
+    card = with_calibration(plain.card, once, "9 poses of toys", "all went well")
+    origin = plain.provenance.model_copy(update={"network": asdict(network.config)})
+    before = replace(plain, provenance=origin).with_calibration(once, card)
+    write_bundle(tmp_path / "first.heatpose", before)
+    report = ExportReport(Agreement(0.5, 2.0, 0.1, 9), Agreement(0.5, 2.0, 0.1, 9), "f32")
+
+    def import_network(content, config):
+        assert (content, config) == (plain.network, network.config)
+        return network
+
+    def in_eight_bits(found, objects, crop):
+        assert found is network and not found.training
+        assert ([o.object_id for o in objects], crop) == ([7, 3], plain.crop)
+        return b"small", report
+
+    monkeypatch.setattr(export, "import_network", import_network)
+    monkeypatch.setattr(export, "_in_eight_bits", in_eight_bits)
+    small = tmp_path / "small.heatpose"
+    assert change_bundle(tmp_path / "first.heatpose", small, int8_keypoints=True) == (report, None)
+    after = read_bundle(small)
+    assert (after.name, after.network, after.calibrations) == ("small", b"small", (once,))
+    assert after.card == card.replace("float16", "int8").replace(
+        "0.01 px", "0.500 px in the median, 2.000 px in 95 %"
+    )
+    assert "int8" in after.card and with_weights("A card.", "int8", "far") == "A card."
 
 
 def test_a_detector_takes_the_place_of_another(plain, tmp_path, detectors):
