@@ -35,7 +35,7 @@ FRONT = (0.1, 0.35)  # quantiles of the depth in the middle of the box: the obje
 # A pose is doubted, and another looked for, with this share of its surface contradicted or more,
 # that overlap of its box with the detection's or less, so little of it near what was measured, or
 # less than so much of all of these together.
-CONTRADICTED, LEAST_OVERLAP, LEAST_NEAR, LEAST_FIT = 0.1, 0.7, 0.3, 1.1
+CONTRADICTED, LEAST_OVERLAP, LEAST_NEAR, LEAST_FIT = 0.1, 0.7, 0.3, 1.0
 UNANIMOUS = 0.9  # support of keypoints from which on a pose is not doubted
 CLEAR = (0.02, 0.93, 0.5)  # the same three of a pose after which no other is tried
 
