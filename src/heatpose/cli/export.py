@@ -63,12 +63,12 @@ def export(
     from heatpose.export.bundle import change_bundle, export_run
 
     keypoints: ExportReport | None
-
-    if run is None and bundle is not None and (notes or attribution or names):
+    changed = run is None and bundle is not None
+    if changed and (notes or attribution or names):
         raise OptionError("--notes, --attribution and --names belong to a RUN: bundles keep theirs")
     if detector is None and (int8 or image_size):
         raise OptionError("--int8 and --image-size ask for a --detector")
-    if run is None and bundle is not None and detector is None and not int8_keypoints:
+    if changed and detector is None and not int8_keypoints:
         raise OptionError("--bundle asks for a --detector, or for --int8-keypoints")
     for side in image_size or []:
         if side % 32:
@@ -100,15 +100,18 @@ def export(
         )
     else:
         raise typer.BadParameter("give a RUN folder, or a --bundle to take the keypoints from")
-    said = [f"{out}: {_megabytes(out):.1f} MB"]
+    typer.echo(f"{out}: {_megabytes(out):.1f} MB{_compared(keypoints, found)}")
+
+
+def _compared(keypoints: "ExportReport | None", detector: str | None) -> str:
+    """Say how well exported networks keep to those that they were made of."""
+    said = ""
     if keypoints is not None:
-        said.append(
-            f"keypoints against torch: {keypoints.exact} in f32, {keypoints.fast} in "
+        said += (
+            f"; keypoints against torch: {keypoints.exact} in f32, {keypoints.fast} in "
             f"{keypoints.precision} (OpenVINO's choice here)"
         )
-    if found is not None:
-        said.append(f"detector against torch: {found}")
-    typer.echo("; ".join(said))
+    return said if detector is None else f"{said}; detector against torch: {detector}"
 
 
 def _megabytes(path: Path) -> float:

@@ -40,7 +40,7 @@ from heatpose.solve.refine import covariance_of
 
 N_LOOKED_AT, N_FITTED = 64, 6  # of the best: those that are scored once more, and those fitted
 N_ALIGNED = 128  # attitudes that are held against the edges of the box
-IN_MIDDLE = np.zeros((1, 2))
+IN_MIDDLE = np.zeros((1, 2))  # ways to lie in the box along x and y, see `_aligned`
 AT_EDGES = np.array([[x, y] for x in (-1, 0, 1) for y in (-1, 0, 1) if x or y])
 REACH, BINS = 1.3, 36  # diameters to either side of the first guess, and bins of the distances
 NEARLY = 0.25  # the same reach for those that are scored once more

@@ -13,8 +13,8 @@ from heatpose.geometry.arrays import Array
 from heatpose.geometry.transforms import make_transform
 
 _EXACT = 1e-6  # squared sides may be off by this share; more, and there was no root
-_STARTS, _ENDS = [1, 0, 0], [2, 2, 1]  # points at the ends of the sides a, b, c
 _REAL = 1e-3  # imaginary part over absolute value below which a root is meant to be real
+_STARTS, _ENDS = [1, 0, 0], [2, 2, 1]  # points at the ends of the sides a, b, c
 
 
 def solve_p3p(points: Array, rays: Array) -> Array:
@@ -29,7 +29,7 @@ def solve_p3p(points: Array, rays: Array) -> Array:
     """
     with np.errstate(all="ignore"):  # what cannot be solved becomes NaN
         sides, cosines = _squared_sides(points), _cosines(rays)  # (m, 3)
-        distances = _distances(sides, cosines)
+        distances = _distances(sides, cosines)  # (m, 4, 3)
         sides, cosines = sides[:, None], cosines[:, None]
         distances = _polished(distances, sides, cosines)
         fit = np.abs(_excess(distances, sides, cosines)) < _EXACT * sides
