@@ -124,6 +124,7 @@ def test_samples_can_be_cut_from_scenes(tmp_path, small_bop, monkeypatch):
         (["--objects", "part.stl"], "models is a folder"),
         (["--frozen", "--depth", "only"], "--depth only does not have"),
         (["--on-device", "--scenes", "some"], "--on-device draws from CAD models: no --scenes"),
+        (["--echo", "3"], "--echo 3 is of samples drawn with --on-device, which is not given"),
         (["--upright", "2"], "upright is a share in [0, 1], got 2.0"),
     ],
 )

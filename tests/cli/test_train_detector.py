@@ -54,6 +54,7 @@ def test_samples_drawn_on_the_device_take_no_data_set(tmp_path, small_bop):
         (["--on-device"], "--on-device draws the models of --objects"),
         (["--on-device", "--objects", "nowhere"], "nowhere"),
         (["--on-device", "--dataset", "some"], "and not both"),
+        (["--dataset", "some", "--echo", "2"], "--echo 2 is of samples drawn with --on-device"),
     ],
 )
 def test_what_samples_come_from_must_be_clear(tmp_path, extra, message):

@@ -12,6 +12,13 @@ def test_epochs_and_steps_cover_the_samples_asked_for():
     assert config.steps == 330
 
 
+def test_as_many_batches_are_drawn_as_are_learned_from_a_given_number_of_times():
+    for echo, drawn in [(1, 33), (2, 17), (3, 11), (40, 1)]:
+        config = TrainConfig(samples=10_000, samples_per_epoch=1000, batch_size=30, echo=echo)
+        assert config.drawn_per_epoch == drawn
+        assert config.steps == 330
+
+
 def test_at_least_one_epoch_is_trained():
     assert TrainConfig(samples=1, samples_per_epoch=8192).epochs == 1
 
@@ -23,6 +30,7 @@ def test_at_least_one_epoch_is_trained():
         ({"learning_rate": -1e-3}, r"learning_rate must be positive, got -0\.001"),
         ({"schedule": "linear"}, "schedule must be one of cosine, .* got 'linear'"),
         ({"minutes": 0.0}, r"minutes must be positive, got 0\.0"),
+        ({"echo": 0}, "echo must be positive, got 0"),
         ({"workers": -1}, "workers must not be negative, got -1"),
         ({"samples_per_epoch": 8, "batch_size": 32}, "at least batch_size 32, got 8"),
     ],

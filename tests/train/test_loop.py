@@ -139,18 +139,20 @@ class NotedBatches(BatchMaker):
 
 
 @pytest.mark.slow
-def test_batches_drawn_on_the_device_never_come_twice_in_a_run_that_goes_on_either(
-    tmp_path, maker, monkeypatch
+@pytest.mark.parametrize("echo", [1, 2])
+def test_batches_are_drawn_once_on_the_device_in_a_run_that_goes_on_too(
+    tmp_path, maker, monkeypatch, echo
 ):
     monkeypatch.setattr(loop, "check_labels", lambda maker, seed: 0.0)
     batches, run = NotedBatches(maker), tmp_path / "run"
     assert len(list(BatchStream(batches, 1, 6, seed=3))) == 6
     expected = batches.seeds
-    for samples, resume, numbers in [(16, False, slice(0, 2)), (48, True, slice(2, 6))]:
+    for samples, resume, first, stop in [(16, False, 0, 2), (48, True, 2, 6)]:
         batches.seeds = []
-        chosen, network = config(maker, samples=samples, seed=3), make_network(NETWORK, 0)
+        chosen = config(maker, samples=samples, seed=3, echo=echo)
+        network = make_network(NETWORK, 0)
         train_keypoints(run, maker, network, chosen, resume, batches=batches)
-        assert sorted(batches.seeds) == sorted(expected[numbers])
+        assert sorted(batches.seeds) == sorted(expected[first // echo : stop // echo])
     assert not [t for t in threading.enumerate() if t.name.startswith(ahead.NAME)]
     assert [line["samples"] for line in lines(run)] == [16, 32, 48]
 

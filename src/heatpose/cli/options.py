@@ -40,6 +40,10 @@ CropSize = Annotated[int, typer.Option(help="Side of the crops, px.")]
 Devices = Annotated[
     int, typer.Option(min=1, help="GPUs, or processes where there is none, that share each batch.")
 ]
+Echo = Annotated[
+    int,
+    typer.Option(min=1, help="How often each sample of --on-device is learned from, steps apart."),
+]
 Environments = Annotated[
     Path | None,
     typer.Option(help="Folder of environment maps (.exr, .hdr); without it: generated."),

@@ -99,6 +99,7 @@ def keypoints(
             "--on-device", help="Draw samples in batches where they are trained on: for GPUs."
         ),
     ] = False,
+    echo: options.Echo = 1,
     epoch_samples: options.EpochSamples = 8192,
     workers: options.Workers = 2,
     devices: options.Devices = 1,
@@ -126,6 +127,8 @@ def keypoints(
         raise OptionError("--frozen keeps a pretrained stem, which --depth only does not have")
     if on_device and scenes:
         raise OptionError("--on-device draws from CAD models: no --scenes")
+    if echo > 1 and not on_device:
+        raise OptionError(f"--echo {echo} is of samples drawn with --on-device, which is not given")
     fusion: Fusion = "depth" if depth == "only" else depth
     # A network of depth alone learns nothing from crops without any.
     measured = DepthConfig(missing=0.0) if depth == "only" else DepthConfig()
@@ -149,6 +152,7 @@ def keypoints(
             seed=seed,
             workers=workers,
             devices=devices,
+            echo=echo,
             sample=SampleConfig(
                 crop_size=crop_size,
                 harsh=harsh,

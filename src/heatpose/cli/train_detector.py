@@ -62,6 +62,7 @@ def detector(
         float, typer.Option(help="Share of pictures that are objects pasted onto a background.")
     ] = 0.3,
     harsh: options.Harsh = 0.0,
+    echo: options.Echo = 1,
     epoch_samples: options.EpochSamples = 4096,
     workers: options.Workers = 2,
     devices: options.Devices = 1,
@@ -89,6 +90,8 @@ def detector(
         raise OptionError("give --dataset, or --on-device with --objects, and not both")
     if on_device and objects is None:
         raise OptionError("--on-device draws the models of --objects, which are not given")
+    if echo > 1 and not on_device:
+        raise OptionError(f"--echo {echo} is of samples drawn with --on-device, which is not given")
     with checked_options():
         config = DetectorConfig(
             samples=samples,
@@ -99,6 +102,7 @@ def detector(
             seed=seed,
             workers=workers,
             devices=devices,
+            echo=echo,
             image_size=image_size,
             sample=DetectionSampleConfig(
                 image_size=image_size, scale=scale, mosaic=mosaic, collage=collage, harsh=harsh

@@ -34,6 +34,7 @@ class RunConfig:
     seed: int = 0
     workers: int = 2  # processes that make samples, of each device
     devices: int = 1  # GPUs, or processes where there is none, that share each batch
+    echo: int = 1  # how often each sample that is drawn on the device is learned from
 
     def __post_init__(self) -> None:
         for name in ("samples", "samples_per_epoch", "batch_size", "learning_rate"):
@@ -47,6 +48,8 @@ class RunConfig:
             )
         if self.workers < 0:
             raise ValueError(f"workers must not be negative, got {self.workers}")
+        if self.echo < 1:
+            raise ValueError(f"echo must be positive, got {self.echo}")
         if self.devices < 1 or self.batch_size % self.devices:
             raise ValueError(
                 f"batch_size must be divisible by devices, got {self.batch_size} and {self.devices}"
@@ -61,6 +64,11 @@ class RunConfig:
     def steps_per_epoch(self) -> int:
         """Batches in an epoch."""
         return self.samples_per_epoch // self.batch_size
+
+    @property
+    def drawn_per_epoch(self) -> int:
+        """Batches of an epoch that are drawn, where each sample is learned from several times."""
+        return -(-self.steps_per_epoch // self.echo)
 
     @property
     def epochs(self) -> int:

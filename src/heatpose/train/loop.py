@@ -37,6 +37,7 @@ from heatpose.train.ahead import BatchesAhead
 from heatpose.train.callbacks import EpochEnd, ProgressBar
 from heatpose.train.config import DetectorConfig, RunConfig, TrainConfig
 from heatpose.train.detector import DetectorTraining
+from heatpose.train.echo import EchoedBatches
 from heatpose.train.labels import check_labels
 from heatpose.train.module import KeypointTraining
 from heatpose.train.training import Batch, Training
@@ -260,9 +261,12 @@ def _fit(
     )
 
 
-def _loader(stream: Dataset[Batch], config: RunConfig) -> DataLoader[Batch] | BatchesAhead:
+def _loader(
+    stream: Dataset[Batch], config: RunConfig
+) -> DataLoader[Batch] | BatchesAhead | EchoedBatches:
     if isinstance(stream, BatchStream):  # whole batches, on the device already
-        return BatchesAhead(stream, EpochNumbers(config.steps_per_epoch * config.devices))
+        drawn = BatchesAhead(stream, EpochNumbers(config.drawn_per_epoch * config.devices))
+        return drawn if config.echo == 1 else EchoedBatches(drawn, config.echo)
     return DataLoader(
         stream,
         batch_size=config.batch_size // config.devices,
