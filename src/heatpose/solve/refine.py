@@ -19,7 +19,7 @@ from heatpose.geometry.transforms import make_transform
 
 # A residual of this many spreads counts half (Cauchy); 95 % efficient for Gaussian noise.
 _CAUCHY = 2.385
-_CONVERGED = 1e-3  # share of its cost that the last step of a pose takes away
+_CONVERGED = 1e-4  # share of its cost that the last step of a pose takes away
 _SMALLEST_SPREAD = 1e-3  # px of a typical keypoint; exact data would divide by zero
 
 
@@ -253,10 +253,20 @@ def covariance_of(normal: Array, variance: Array, poses: Array) -> Array:
     fixed = ends[..., 0] > 1e-12 * ends[..., -1]
     equal[~fixed] = np.eye(6)
     inverse = np.linalg.inv(equal) * scales
-    # Turning by w about the camera also moves the object, by w x t: v = u + t x w.
-    left_from_own = np.zeros_like(normal) + np.eye(6)
-    left_from_own[..., 3:, :3] = skew(poses[..., :3, 3])
+    left_from_own = _left_from_own(poses)
     covariance: Array = left_from_own @ inverse @ left_from_own.swapaxes(-1, -2)
     covariance *= variance[..., None, None]
     covariance[~fixed] = np.nan
     return covariance
+
+
+def own_from_left(poses: Array) -> Array:
+    """Return what makes left perturbations those of `perturbed`, (..., 6, 6), at poses."""
+    return 2 * np.eye(6) - _left_from_own(poses)
+
+
+def _left_from_own(poses: Array) -> Array:
+    # Turning by w about the camera also moves the object, by w x t: v = u + t x w.
+    left_from_own = np.zeros((*poses.shape[:-2], 6, 6)) + np.eye(6)
+    left_from_own[..., 3:, :3] = skew(poses[..., :3, 3])
+    return left_from_own
