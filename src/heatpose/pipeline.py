@@ -226,7 +226,9 @@ class PoseEstimator:
             again = self._look(observation, closer, self._looks(closer, wanted, left))
             found = [(box, surer(pose, new)) for (box, pose), new in zip(found, again, strict=True)]
         estimates = without_twins([pose for _, pose in found], self.objects)
-        return self.fit_patches(estimates, observation) if self.effort.passes > 1 else estimates
+        if self.effort.outline and self.effort.passes > 1:
+            estimates = self.fit_patches(estimates, observation)
+        return estimates
 
     def _looks(
         self, detections: Sequence[Detection], wanted: Mapping[int, int] | None, left: int

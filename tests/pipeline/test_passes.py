@@ -1,5 +1,7 @@
 """Several looks at an object, and several passes over an image."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -97,3 +99,35 @@ def test_a_pass_that_finds_nothing_leaves_what_was_found(objects, camera):
 def test_there_is_at_least_one_pass():
     with pytest.raises(ValueError, match="passes must be at least 1, got 0"):
         Effort(passes=0)
+
+
+@pytest.mark.parametrize(
+    ("effort", "matched"),
+    [
+        (Effort(passes=2), True),
+        (Effort(), False),
+        (Effort(passes=2, outline=False), False),
+    ],
+    ids=["two passes", "one pass", "without outlines"],
+)
+def test_patches_have_their_say_after_several_passes(objects, camera, monkeypatch, effort, matched):
+    """Once, on all poses together; depth and markings go on from what they made of them."""
+    seen = []
+
+    def further(estimates, image, camera, models, renderer, threads):
+        seen.append(len(estimates))
+        nudge = make_transform(np.eye(3), [0.0, 0.0, 7.0])
+        return [replace(e, camera_from_object=nudge @ e.camera_from_object) for e in estimates]
+
+    monkeypatch.setattr("heatpose.pipeline.refine_with_patches", further)
+    predictor = TrueHeatmaps(objects)
+    estimator = KnowsTheCropCameras(predictor, objects, CROP, effort)
+    poses = {7: make_transform(np.eye(3), [60.0, -30, 700])}
+    poses[3] = make_transform(np.eye(3), [-90.0, 20, 760])
+    predictor.poses = poses
+    found = [detection(one, poses[one.object_id], camera) for one in objects]
+    estimates = estimator(black(camera), found)
+    assert seen == ([2] if matched else [])
+    for one in estimates:
+        beyond = one.camera_from_object[2, 3] - poses[one.object_id][2, 3]
+        assert beyond == pytest.approx(7 if matched else 0, abs=0.5)

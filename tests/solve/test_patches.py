@@ -11,6 +11,7 @@ from heatpose.geometry.transforms import make_transform, rotation_angle, transfo
 from heatpose.objects.catalogue import ObjectModel
 from heatpose.render.raycast import Renderer
 from heatpose.render.shading import Lighting, shade
+from heatpose.solve import patches
 from heatpose.solve.patches import refine_with_patches
 from heatpose.types import Evidence, PoseEstimate
 
@@ -120,12 +121,31 @@ def test_a_true_pose_stays(objects, renderer, camera):
     assert error(found.camera_from_object, objects) < 2.5
 
 
-def test_a_sure_pose_moves_less_than_an_unsure_one(objects, renderer, camera):
+def test_the_surer_a_pose_the_less_it_moves(objects, renderer, camera):
     image = photograph(renderer, camera)
     wrong = estimate(moved([0.0, 0.02, 0.03], np.zeros(3)), objects, camera)
-    sure = replace(wrong, covariance=wrong.covariance / 1e6)
-    [stays] = refine_with_patches([sure], image, camera, objects, renderer)
-    np.testing.assert_allclose(stays.camera_from_object, wrong.camera_from_object, atol=0.05)
+    ways = []
+    for surer in (1, 30, 300, 1e7):
+        given = replace(wrong, covariance=wrong.covariance / surer)
+        [found] = refine_with_patches([given], image, camera, objects, renderer)
+        turn = found.camera_from_object[:3, :3] @ wrong.camera_from_object[:3, :3].T
+        ways.append(np.degrees(rotation_angle(turn)))
+    assert ways[0] > 1.5 and ways[0] > 1.3 * ways[1] and ways[1] > 1.3 * ways[2], ways
+    assert 0.05 < ways[2] < 1.5 and ways[3] < 0.01, ways
+
+
+def test_many_rounds_lead_no_farther_than_the_pose_before_lets_them(
+    objects, renderer, camera, monkeypatch
+):
+    image = photograph(renderer, camera)
+    wrong = estimate(moved([0.0, 0.02, 0.03], np.zeros(3)), objects, camera)
+    wrong = replace(wrong, covariance=wrong.covariance / 100)
+    poses = []
+    for rounds in (2, 8):
+        monkeypatch.setattr(patches, "ROUNDS", rounds)
+        [found] = refine_with_patches([wrong], image, camera, objects, renderer)
+        poses.append(found.camera_from_object)
+    np.testing.assert_allclose(poses[0], poses[1], atol=0.15)
 
 
 @pytest.mark.parametrize("nothing", ["black", "another texture", "behind the camera", "no pose"])

@@ -36,7 +36,7 @@ ROUNDS = 2  # of drawing the object and looking for its patches
 HALF = 6  # of a patch, beside its middle
 REACH = 6  # how far a patch is looked for, right, left, up and down
 NEAR = 4.0  # spread of where it is to be expected
-MOST_PATCHES, FEWEST_PATCHES, FEWEST_PIXELS = 200, 6, 200
+MOST_PATCHES, FEWEST_PIXELS = 200, 200
 PIXELS_OF_EACH = 2  # cells, in each of which one place is taken, over patches
 RIM = 3  # next to outlines patches show what is behind, too
 BLUR = 0.8
@@ -94,8 +94,6 @@ def _refined(
     one: PoseEstimate, picture: Floats, camera: Camera, renderer: Renderer
 ) -> PoseEstimate:
     before = one.camera_from_object
-    if not np.isfinite(one.covariance).all():
-        return one
     own = own_from_left(before)
     try:
         prior = np.asarray(np.linalg.inv(own @ one.covariance @ own.T), float)
@@ -106,7 +104,7 @@ def _refined(
             if found is None:
                 return one
             pose, normal = _solved(found, camera, pose, before, prior)
-            if not pose[2, 3] > 0:  # lost
+            if not pose[2, 3] > 0:  # lost, or NaN: its covariance was
                 return one
     except np.linalg.LinAlgError:
         return one
@@ -120,7 +118,7 @@ def _brightness(colours: Image) -> Floats:
 
 
 def _look_for_patches(rendering: Rendering, camera: Camera, picture: Floats) -> _Found | None:
-    """Look for patches of a drawing in the picture, (h, w); None where there are too few."""
+    """Look for patches of a drawing in the picture, (h, w); None where there are none."""
     there = rendering.mask(0)
     if np.count_nonzero(there) < FEWEST_PIXELS:
         return None
@@ -141,7 +139,7 @@ def _look_for_patches(rendering: Rendering, camera: Camera, picture: Floats) -> 
         shifts.append(shift)
         covariances.append((chances[:, None] * off).T @ off)
         pixels.append((x, y))
-    if len(pixels) < FEWEST_PATCHES:
+    if not pixels:
         return None
     columns, rows = np.array(pixels).T
     return _Found(
