@@ -81,7 +81,10 @@ class DepthEvidence:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What speaks for a pose and against it, apart from how sure the detector was."""
+    """What speaks for a pose and against it, apart from how sure the detector was.
+
+    It is that of the pose before patches inside of its outline, or depth, moved it.
+    """
 
     support: float  # mean confidence of all keypoints, those against the pose counted as 0
     inliers: float  # share of the keypoints that agree with it
@@ -89,7 +92,7 @@ class Evidence:
     offset: float  # mean distance of its outline from the picture's, px of a crop 128 px wide
     open_share: float  # of its outline that no other object hides
     spread: float  # root mean square of what points are off by its covariance, in diameters
-    depth: DepthEvidence | None = None  # where depth had its say; the rest is of the pose before
+    depth: DepthEvidence | None = None  # where depth had its say
 
 
 @dataclass(frozen=True, eq=False)
