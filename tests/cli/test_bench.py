@@ -48,7 +48,8 @@ def test_passes_add_up(toys, monkeypatch):
 
     monkeypatch.setattr(PoseEstimator, "crop", crop)
     record = json.loads(bench(toys, "--json", "--passes", 3).stdout)
-    assert list(record["stages"]) == STAGES and record["poses_per_frame"] == 1
+    assert list(record["stages"]) == [*STAGES[:-1], "patches", STAGES[-1]]
+    assert record["poses_per_frame"] == 1
     assert asked == [1] * 3 * 2
     asked.clear()
     assert bench(toys, "--looks", 4).exit_code == 2
