@@ -42,6 +42,7 @@ from heatpose.solve.passes import (
 from heatpose.solve.patches import refine_with_patches
 from heatpose.solve.pnp import Correspondences, PnPSolution, join_looks, solve_pnp
 from heatpose.solve.probability import Calibration, nearest_calibration, with_probability
+from heatpose.solve.twins import turn_as_seen
 from heatpose.solve.visibility import with_visibility
 from heatpose.types import Detection, Effort, Observation, PoseEstimate
 
@@ -255,6 +256,7 @@ class PoseEstimator:
             matches = [join_looks(seen[i::n]) for i in range(n)]
             solutions = self.solve(matches)
         with self.timed("outline"):
+            matches, solutions = self.turn_as_seen(detections, crops, matches, solutions)
             fits = self.fit_outlines(detections, crops, matches, solutions, observation.camera)
         each = zip(detections, keypoints[:n], matches, solutions, fits, strict=True)
         return [
@@ -346,6 +348,26 @@ class PoseEstimator:
         """Find the pose of each object that its keypoints support; None where there is none."""
         return solve_pnp(matches, max_error=MAX_ERROR * self.crop_settings.size)
 
+    def turn_as_seen(
+        self,
+        detections: Sequence[Detection],
+        crops: Image,
+        matches: Sequence[Correspondences],
+        solutions: Sequence[PnPSolution | None],
+    ) -> tuple[list[Correspondences], list[PnPSolution | None]]:
+        """Turn objects by the symmetry after which they look most like the picture.
+
+        Returns:
+            The matches, with the points that keypoints are then, and the solutions.
+        """
+        matches, solutions = list(matches), list(solutions)
+        if self.effort.outline:
+            posed = _posed(detections, crops, matches, solutions)
+            turned = turn_as_seen(list(posed.values()), self.objects, self.renderer, self.threads)
+            for i, one in zip(posed, turned, strict=True):
+                matches[i], solutions[i] = one.keypoints, one.solution
+        return matches, solutions
+
     def fit_outlines(
         self,
         detections: Sequence[Detection],
@@ -356,17 +378,11 @@ class PoseEstimator:
     ) -> list[OutlineFit | None]:
         """Correct poses by outlines; None where there is no pose, or too little to compare."""
         fits: list[OutlineFit | None] = [None] * len(solutions)
-        if not self.effort.outline:
-            return fits
-        posed = [i for i, solution in enumerate(solutions) if solution is not None]
-        objects = [
-            CroppedObject(detections[i].object_id, crops[i], matches[i], solution)
-            for i, solution in enumerate(solutions)
-            if solution is not None
-        ]
-        found = refine_with_outlines(objects, camera, self.renderer, self.threads)
-        for i, fit in zip(posed, found, strict=True):
-            fits[i] = fit
+        if self.effort.outline:
+            posed = _posed(detections, crops, matches, solutions)
+            found = refine_with_outlines(list(posed.values()), camera, self.renderer, self.threads)
+            for i, fit in zip(posed, found, strict=True):
+                fits[i] = fit
         return fits
 
     def fit_patches(
@@ -425,6 +441,20 @@ class PoseEstimator:
 
     def _indices(self, detections: Sequence[Detection]) -> NDArray[np.int64]:
         return np.array([self._index[found.object_id] for found in detections], np.int64)
+
+
+def _posed(
+    detections: Sequence[Detection],
+    crops: Image,
+    matches: Sequence[Correspondences],
+    solutions: Sequence[PnPSolution | None],
+) -> dict[int, CroppedObject]:
+    """Return the objects that have a pose, by their number among the detections."""
+    return {
+        i: CroppedObject(detections[i].object_id, crops[i], matches[i], solution)
+        for i, solution in enumerate(solutions)
+        if solution is not None
+    }
 
 
 def _undistorted(found: Detection, camera: Camera) -> Detection:

@@ -107,6 +107,7 @@ class PoseEstimate:
     inliers: Mask  # (k,), the keypoints that support the pose
     box: Box  # the detection's, px
     keypoint_spreads: Array | None = None  # standard deviations per axis as drawn, (k,), px
+    points: Array | None = None  # of the object that keypoints are, (k, 3), mm; None: the model's
     visible: Mask | None = None  # (k,), keypoints that no object hides in these poses
     evidence: Evidence | None = None
     probability: float | None = None  # that MSSD is below a tenth of the diameter; None: unknown
@@ -124,6 +125,10 @@ class PoseEstimate:
             raise ValueError(
                 f"{len(self.keypoints)} keypoints but {len(self.inliers)} inlier flags"
             )
+
+    def points_of(self, model_keypoints: Array) -> Array:
+        """Return which points of the object its keypoints are, (k, 3), mm."""
+        return model_keypoints if self.points is None else self.points
 
     @property
     def rank(self) -> float:

@@ -213,7 +213,8 @@ def keypoint_support(rotations: Array, places: Array, case: Case) -> Array:
     if estimate.keypoint_spreads is None:
         return np.zeros(len(places))
     spreads = np.hypot(_spread(estimate), estimate.keypoint_spreads)
-    points = case.model.keypoints @ rotations.swapaxes(1, 2) + places[:, None]
+    own = estimate.points_of(case.model.keypoints)
+    points = own @ rotations.swapaxes(1, 2) + places[:, None]
     errors = np.linalg.norm(case.camera.project(points) - estimate.keypoints, axis=-1) / spreads
     there = np.isfinite(errors).all(axis=0)
     weights = np.where(there, estimate.keypoint_spreads, np.inf) ** -2
@@ -226,7 +227,7 @@ def agreeing_keypoints(
     pose: Array, estimate: PoseEstimate, model: ObjectModel, camera: Camera
 ) -> Mask:
     """Return which keypoints of an estimate lie about where another pose has them, (k,)."""
-    pixels = camera.project(transform_points(pose, model.keypoints))
+    pixels = camera.project(transform_points(pose, estimate.points_of(model.keypoints)))
     errors = np.linalg.norm(pixels - estimate.keypoints, axis=1)
     agreeing: Mask = errors < _spread(estimate)  # NaN is not
     return agreeing

@@ -52,6 +52,7 @@ def make_estimate(
         inliers=solution.inliers[: len(seen.pixels)],
         box=found.box,
         keypoint_spreads=zoom * np.sqrt(np.einsum("kii->k", seen.covariances) / 2),
+        points=match.points[: len(seen.pixels)],
         evidence=evidence,
         probability=calibration.probability(evidence) if calibration else None,
     )

@@ -10,7 +10,7 @@ follows all of these and what it was before, as sure as that was, together.
 All of it happens in small pictures of the objects, `SIDE` px wide; px are theirs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heatpose.data.crops import crop_around
-from heatpose.geometry.arrays import Array, Image
+from heatpose.geometry.arrays import Array, Image, Mask
 from heatpose.geometry.camera import Camera
 from heatpose.geometry.rotations import vector_from_matrix
 from heatpose.objects.catalogue import ObjectModel
@@ -33,10 +33,8 @@ Floats = NDArray[np.float32]
 
 SIDE, MARGIN = 160, 1.3  # of the picture of an object, px, and over the longer side of its box
 ROUNDS = 2  # of drawing the object and looking for its patches
-HALF = 6  # of a patch, beside its middle
-REACH = 6  # how far a patch is looked for, right, left, up and down
-NEAR = 4.0  # spread of where it is to be expected
-MOST_PATCHES, FEWEST_PIXELS = 200, 200
+NEAR = 4.0  # spread of where a patch is to be expected
+FEWEST_PIXELS = 200
 PIXELS_OF_EACH = 2  # cells, in each of which one place is taken, over patches
 RIM = 3  # between outlines and places: nearer, patches show mostly what is behind
 BLUR = 0.8
@@ -47,6 +45,24 @@ UNSURE = 0.5  # px^2, variance of a place beyond what its correlations say
 WEIGHT = 0.7  # of a place: neighbouring ones are not independent
 SPREAD = 2.0  # of a place that counts half, in its standard deviations
 SOLUTIONS = 4  # of the least squares, each with weights from the one before
+
+
+@dataclass(frozen=True)
+class Patches:
+    """What patches are taken of a drawing, and where they are looked for; px."""
+
+    most: int
+    half: int  # of the side of a patch, beside its middle
+    reach: int  # how far each is looked for, right, left, up and down
+
+    @property
+    def around(self) -> int:
+        """Half of the side of the part of the picture that one is looked for in."""
+        return self.half + self.reach
+
+
+FINE = Patches(most=200, half=6, reach=6)  # to move a pose by
+ROUGH = Patches(most=50, half=4, reach=3)  # to see whether a pose can be right at all
 
 
 def refine_with_patches(
@@ -75,7 +91,7 @@ def refine_with_patches(
     def refine(one: PoseEstimate) -> PoseEstimate:
         box = box_in_pose(one, objects[one.object_id], camera)
         crop, seen_by = crop_around(image, camera, box, SIDE, MARGIN)
-        return _refined(one, _brightness(crop), seen_by, renderer)
+        return _refined(one, brightness(crop), seen_by, renderer)
 
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(refine, estimates))
@@ -112,33 +128,66 @@ def _refined(
     return replace(one, camera_from_object=pose, covariance=covariance)
 
 
-def _brightness(colours: Image) -> Floats:
+def brightness(colours: Image) -> Floats:
+    """Return how bright a picture (h, w, 3) is, (h, w), in [0, 255], a little blurred."""
     grey = cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY).astype(np.float32)
     return np.asarray(cv2.GaussianBlur(grey, (0, 0), BLUR), np.float32)
 
 
-def _look_for_patches(rendering: Rendering, camera: Camera, picture: Floats) -> _Found | None:
-    """Look for patches of a drawing in the picture, (h, w); None where there are none."""
+def likeness(
+    object_id: int, pose: Array, camera: Camera, picture: Floats, renderer: Renderer
+) -> float:
+    """Return how much of an object drawn in a pose is found near where it should be, in [0, 1].
+
+    Args:
+        object_id: which object.
+        pose: camera_from_object, (4, 4), mm.
+        camera: sees the picture.
+        picture: its `brightness`, (h, w).
+        renderer: knows the object.
+
+    Returns:
+        The mean over patches of their best correlation; 0 where there is nothing to compare.
+    """
+    rendering = renderer.render([object_id], [pose], camera)
+    best = [max(found.max(), 0.0) for _, found in _search(rendering, camera, picture, ROUGH)]
+    return float(np.mean(best)) if best else 0.0
+
+
+def _search(
+    rendering: Rendering, camera: Camera, picture: Floats, patches: Patches
+) -> Iterator[tuple[tuple[int, int], Floats]]:
+    """Yield x and y of each patch of a drawing, and its correlations around there, (m, m)."""
     there = rendering.mask(0)
-    if np.count_nonzero(there) < FEWEST_PIXELS:
-        return None
+    if not there.any():
+        return
     colours = shade(rendering, camera)
     colours[~there] = colours[there].mean(axis=0)
-    drawing = _brightness(colours)
+    drawing = brightness(colours)
+    inside = cv2.erode(there.astype(np.uint8), _square(RIM)) > 0
+    for x, y in _places(drawing, inside, patches):
+        patch = _window(drawing, x, y, patches.half)
+        around = _window(picture, x, y, patches.around)
+        found = cv2.matchTemplate(around, patch, cv2.TM_CCOEFF_NORMED)
+        yield (x, y), np.asarray(found, np.float32)
+
+
+def _look_for_patches(rendering: Rendering, camera: Camera, picture: Floats) -> _Found | None:
+    """Look for patches of a drawing in the picture, (h, w); None where there are none."""
+    if np.count_nonzero(rendering.mask(0)) < FEWEST_PIXELS:
+        return None
     shifts, covariances, pixels = [], [], []
-    for x, y in _places(drawing, cv2.erode(there.astype(np.uint8), _square(RIM)) > 0):
-        patch, around = _window(drawing, x, y, HALF), _window(picture, x, y, HALF + REACH)
-        likeness = cv2.matchTemplate(around, patch, cv2.TM_CCOEFF_NORMED)
-        best = float(likeness.max())
+    for place, correlations in _search(rendering, camera, picture, FINE):
+        best = float(correlations.max())
         if best < LEAST_CORRELATION:
             continue
-        chances = np.exp(SHARPNESS * (likeness - best) - _FARNESS)
+        chances = np.exp(SHARPNESS * (correlations - best) - _FARNESS)
         chances = (chances / chances.sum()).ravel()
         shift = chances @ _SHIFTS
         off = _SHIFTS - shift
         shifts.append(shift)
         covariances.append((chances[:, None] * off).T @ off)
-        pixels.append((x, y))
+        pixels.append(place)
     if not pixels:
         return None
     columns, rows = np.array(pixels).T
@@ -149,19 +198,19 @@ def _look_for_patches(rendering: Rendering, camera: Camera, picture: Floats) -> 
     )
 
 
-def _places(drawing: Floats, inside: NDArray[np.bool_]) -> list[tuple[int, int]]:
+def _places(drawing: Floats, inside: Mask, patches: Patches) -> list[tuple[int, int]]:
     """Return x and y of where a drawing, (h, w), shows most: the best of each cell of a grid."""
     slopes = [cv2.Sobel(drawing, cv2.CV_32F, *axis, scale=1 / 8) for axis in ((1, 0), (0, 1))]
     strength = cv2.GaussianBlur(slopes[0] ** 2 + slopes[1] ** 2, (0, 0), 1.5)
     strength[~inside] = 0
-    edge = HALF + REACH
+    edge = patches.around
     part = strength[edge:-edge, edge:-edge]
-    cell = max(3, int(np.sqrt(np.count_nonzero(inside) / (PIXELS_OF_EACH * MOST_PATCHES))))
+    cell = max(3, int(np.sqrt(np.count_nonzero(inside) / (PIXELS_OF_EACH * patches.most))))
     n = len(part) // cell
     cells = part[: n * cell, : n * cell].reshape(n, cell, n, cell).swapaxes(1, 2).reshape(n, n, -1)
     best = cells.max(axis=2)
     rows, columns = np.nonzero(best > FAINTEST**2)
-    chosen = np.argsort(-best[rows, columns], kind="stable")[:MOST_PATCHES]
+    chosen = np.argsort(-best[rows, columns], kind="stable")[: patches.most]
     rows, columns = rows[chosen], columns[chosen]
     down, right = np.divmod(cells[rows, columns].argmax(axis=1), cell)
     x, y = columns * cell + right + edge, rows * cell + down + edge
@@ -207,9 +256,9 @@ def _solved(
 
 def _all_shifts() -> Array:
     """Return how far right and down each place of a correlation is from its middle, (m, 2), px."""
-    steps = np.arange(-REACH, REACH + 1.0)
+    steps = np.arange(-FINE.reach, FINE.reach + 1.0)
     return np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
 
 
 _SHIFTS = _all_shifts()
-_FARNESS = (np.square(_SHIFTS).sum(axis=1) / (2 * NEAR**2)).reshape(2 * REACH + 1, -1)
+_FARNESS = (np.square(_SHIFTS).sum(axis=1) / (2 * NEAR**2)).reshape(2 * FINE.reach + 1, -1)

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from heatpose.geometry.arrays import Array
-from heatpose.geometry.transforms import transform_points
+from heatpose.geometry.transforms import invert, transform_points
 from heatpose.objects.catalogue import ObjectModel
 from heatpose.types import PoseEstimate
 
@@ -40,7 +40,10 @@ def _steady(one: PoseEstimate, before: Sequence[PoseEstimate], model: ObjectMode
         return one
     distances = [_distance(place, one.camera_from_object, model) for place in places]
     last = places[int(np.argmin(distances))]
-    return replace(one, camera_from_object=nearest_twin(one.camera_from_object, last, model))
+    twin = nearest_twin(one.camera_from_object, last, model)
+    turned_back = invert(twin) @ one.camera_from_object
+    points = transform_points(turned_back, one.points_of(model.keypoints))
+    return replace(one, camera_from_object=twin, points=points)
 
 
 def nearest_twin(camera_from_object: Array, last: Array, model: ObjectModel) -> Array:

@@ -23,7 +23,7 @@ def with_visibility(
     seen = []
     for one in estimates:
         model = objects[one.object_id]
-        points = transform_points(one.camera_from_object, model.keypoints)
+        points = transform_points(one.camera_from_object, one.points_of(model.keypoints))
         hidden = renderer.hides(
             one.object_id, one.camera_from_object, points, short=ON_SURFACE * model.diameter
         )
