@@ -7,7 +7,7 @@ import pytest
 
 from heatpose.geometry.camera import Camera
 from heatpose.geometry.rotations import matrix_from_vector, random_rotation
-from heatpose.geometry.transforms import make_transform, rotation_angle
+from heatpose.geometry.transforms import invert, make_transform, rotation_angle, transform_points
 from heatpose.objects.catalogue import ObjectModel
 from heatpose.objects.keypoints import select_keypoints
 from heatpose.objects.mesh import Mesh, diameter
@@ -17,7 +17,14 @@ from heatpose.solve.attitudes import N_POINTS, draw_attitudes
 from heatpose.solve.depth import PosedObject, depth_agreement
 from heatpose.solve.depth_poses import correct_with_depth
 from heatpose.solve.depth_search import DepthSearch, _aligned
-from heatpose.solve.depth_verdict import Verdict, correlation, judge, make_case
+from heatpose.solve.depth_verdict import (
+    Verdict,
+    agreeing_keypoints,
+    correlation,
+    judge,
+    keypoint_support,
+    make_case,
+)
 from heatpose.types import Evidence, PoseEstimate
 
 HOOK, BRICK, SHEET = 4, 3, 9
@@ -245,6 +252,20 @@ def test_keypoints_choose_among_poses_that_depth_cannot_tell(search, objects, re
         looked_for = replace(estimate, keypoints=named)
         found = look(search, looked_for, depth, GREY, camera)
         assert degrees(found.camera_from_object, POSE @ half) < 3
+
+
+def test_keypoints_count_as_the_points_that_the_estimate_says_they_are(objects, renderer, camera):
+    """Turned with their object, they stay where they are seen."""
+    model, turn = objects[HOOK], make_transform(OVER, np.array([4.0, 0, -3]))
+    points = transform_points(invert(turn), model.keypoints)
+    seen = seen_at(POSE, renderer, camera, keypoint_spreads=np.full(16, 2.0), points=points)
+    seen = replace(seen, keypoints=camera.project(transform_points(POSE, points)))
+    case = make_case(seen, model, measured(renderer, camera), GREY, camera)
+    poses = np.stack([POSE, POSE @ invert(turn)])
+    support = keypoint_support(poses[:, :3, :3], poses[:, :3, 3], case)
+    assert support[0] == pytest.approx(1) and support[1] < 0.5
+    assert agreeing_keypoints(POSE, seen, model, camera).all()
+    assert not agreeing_keypoints(poses[1], seen, model, camera).all()
 
 
 def test_colours_choose_among_poses_that_depth_cannot_tell(brick_mesh, camera):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from heatpose.geometry.rotations import matrix_from_vector, random_rotation
-from heatpose.geometry.transforms import make_transform, rotation_angle
+from heatpose.geometry.transforms import invert, make_transform, rotation_angle, transform_points
 from heatpose.objects.catalogue import ObjectModel
 from heatpose.objects.symmetry import symmetries_from_info
 from heatpose.solve.steady import nearest_twin, steady
@@ -58,6 +58,24 @@ def test_each_instance_follows_the_one_that_was_nearest(brick):
     found = steady(now, [estimate(left), estimate(right)], {4: model})
     np.testing.assert_allclose(found[0].camera_from_object, right, atol=1e-9)
     np.testing.assert_allclose(found[1].camera_from_object, left, atol=1e-9)
+
+
+def test_keypoints_stay_where_they_are_seen(brick):
+    """A third of a turn, which is not its own inverse, about an axis beside the origin."""
+    third = matrix_from_vector(np.array([0.0, 0, 2 * np.pi / 3]))
+    turn = make_transform(third, [7.0, 3, 0])
+    model = replace(brick, symmetries=np.stack([np.eye(4), turn, invert(turn)]))
+    pose = make_transform(np.eye(3), [0.0, 0, 900])
+    now = estimate(pose @ turn)
+    [found] = steady([now], [estimate(pose)], {4: model})
+    np.testing.assert_allclose(found.camera_from_object, pose, atol=1e-9)
+    [again] = steady([found], [now], {4: model})
+    for one in (found, again):
+        np.testing.assert_allclose(
+            transform_points(one.camera_from_object, one.points),
+            transform_points(now.camera_from_object, model.keypoints),
+            atol=1e-9,
+        )
 
 
 def test_what_was_not_there_and_what_has_no_symmetry_stays(brick):

@@ -1,5 +1,7 @@
 """Which keypoints can be seen."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -49,6 +51,16 @@ def test_a_face_is_seen_when_it_looks_at_the_camera(cubes, rng):
         slanted = np.abs(np.einsum("ki,ki->k", normals @ pose[:3, :3].T, points)) < 100
         [visible] = seen(cubes, estimate(1, pose))
         np.testing.assert_array_equal(visible[~slanted], facing[~slanted])
+
+
+def test_points_that_an_estimate_says_its_keypoints_are_count(cubes):
+    """Turned half around, what was in front is behind."""
+    pose = make_transform(np.eye(3), [0.0, 0, 900.0])
+    back = cubes[1].keypoints * [1, -1, -1]
+    [before] = seen(cubes, estimate(1, pose))
+    [after] = seen(cubes, replace(estimate(1, pose), points=back))
+    np.testing.assert_array_equal(before, [False, False, False, False, True, False])
+    np.testing.assert_array_equal(after, [False, False, False, False, False, True])
 
 
 def test_another_object_in_front_hides_all_and_one_behind_nothing(cubes):
