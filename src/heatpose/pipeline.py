@@ -256,23 +256,22 @@ class PoseEstimator:
             matches = [join_looks(seen[i::n]) for i in range(n)]
             solutions = self.solve(matches)
         with self.timed("outline"):
-            matches, solutions = self.turn_as_seen(detections, crops, matches, solutions)
-            fits = self.fit_outlines(detections, crops, matches, solutions, observation.camera)
-        each = zip(detections, keypoints[:n], matches, solutions, fits, strict=True)
+            posed = self.turn_as_seen(_posed(detections, crops, matches, solutions))
+            fits = self.fit_outlines(posed, observation.camera)
         return [
-            None
-            if solution is None
-            else make_estimate(
+            make_estimate(
                 found,
-                first_look,
-                match,
-                solution,
-                fit,
+                keypoints[i],
+                posed[i].keypoints,
+                posed[i].solution,
+                fits[i],
                 observation.camera,
                 self.objects[found.object_id],
                 self.calibration,
             )
-            for found, first_look, match, solution, fit in each
+            if i in posed
+            else None
+            for i, found in enumerate(detections)
         ]
 
     def detect(self, observation: Observation) -> list[Detection]:
@@ -348,42 +347,21 @@ class PoseEstimator:
         """Find the pose of each object that its keypoints support; None where there is none."""
         return solve_pnp(matches, max_error=MAX_ERROR * self.crop_settings.size)
 
-    def turn_as_seen(
-        self,
-        detections: Sequence[Detection],
-        crops: Image,
-        matches: Sequence[Correspondences],
-        solutions: Sequence[PnPSolution | None],
-    ) -> tuple[list[Correspondences], list[PnPSolution | None]]:
-        """Turn objects by the symmetry after which they look most like the picture.
-
-        Returns:
-            The matches, with the points that keypoints are then, and the solutions.
-        """
-        matches, solutions = list(matches), list(solutions)
-        if self.effort.outline:
-            posed = _posed(detections, crops, matches, solutions)
-            turned = turn_as_seen(list(posed.values()), self.objects, self.renderer, self.threads)
-            for i, one in zip(posed, turned, strict=True):
-                matches[i], solutions[i] = one.keypoints, one.solution
-        return matches, solutions
+    def turn_as_seen(self, posed: Mapping[int, CroppedObject]) -> dict[int, CroppedObject]:
+        """Turn objects by the symmetry after which they look most like the picture."""
+        if not self.effort.outline:
+            return dict(posed)
+        turned = turn_as_seen(list(posed.values()), self.objects, self.renderer, self.threads)
+        return dict(zip(posed, turned, strict=True))
 
     def fit_outlines(
-        self,
-        detections: Sequence[Detection],
-        crops: Image,
-        matches: Sequence[Correspondences],
-        solutions: Sequence[PnPSolution | None],
-        camera: Camera,
-    ) -> list[OutlineFit | None]:
-        """Correct poses by outlines; None where there is no pose, or too little to compare."""
-        fits: list[OutlineFit | None] = [None] * len(solutions)
-        if self.effort.outline:
-            posed = _posed(detections, crops, matches, solutions)
-            found = refine_with_outlines(list(posed.values()), camera, self.renderer, self.threads)
-            for i, fit in zip(posed, found, strict=True):
-                fits[i] = fit
-        return fits
+        self, posed: Mapping[int, CroppedObject], camera: Camera
+    ) -> dict[int, OutlineFit | None]:
+        """Correct poses by outlines; None where there is too little to compare."""
+        if not self.effort.outline:
+            return dict.fromkeys(posed)
+        fits = refine_with_outlines(list(posed.values()), camera, self.renderer, self.threads)
+        return dict(zip(posed, fits, strict=True))
 
     def fit_patches(
         self, estimates: Sequence[PoseEstimate], observation: Observation
