@@ -42,13 +42,25 @@ from heatpose.solve.passes import (
 from heatpose.solve.patches import refine_with_patches
 from heatpose.solve.pnp import Correspondences, PnPSolution, join_looks, solve_pnp
 from heatpose.solve.probability import Calibration, nearest_calibration, with_probability
+from heatpose.solve.table import FEWEST, stand_together
 from heatpose.solve.twins import turn_as_seen
 from heatpose.solve.visibility import with_visibility
 from heatpose.types import Detection, Effort, Observation, PoseEstimate
 
 LOG = logging.getLogger(__name__)
 Detector = Callable[[Observation], Sequence[Detection]]
-STAGES = ("detect", "crop", "network", "decode", "solve", "outline", "patches", "depth", "markings")
+STAGES = (
+    "detect",
+    "crop",
+    "network",
+    "decode",
+    "solve",
+    "outline",
+    "patches",
+    "table",
+    "depth",
+    "markings",
+)
 
 # Largest reprojection error of an inlier over the side of the crop: 2.5 heatmap pixels of 64.
 MAX_ERROR = 10 / 256
@@ -196,9 +208,12 @@ class PoseEstimator:
                 observation if self.effort.depth else replace(observation, depth=None)
             )
         estimates = self.find(observation, boxes, wanted)
-        if self.effort.geometry and observation.depth is not None:
+        if self.effort.geometry and _has_depth(observation):
             with self.timed("depth"):
                 estimates = self.fit_depth(estimates, observation)
+        elif self.effort.table and len(estimates) >= FEWEST:
+            with self.timed("table"):
+                estimates = stand_together(estimates, self.objects)
         if self.effort.markings and any(map(self.markings.tell, estimates)):
             with self.timed("markings"):
                 estimates = self.turn_as_marked(estimates, observation)
@@ -386,8 +401,9 @@ class PoseEstimator:
         of the pose from the picture, as their score does. So it is where nothing was measured.
         Poses that depth has corrected before, but for a turn, are only corrected again.
         """
-        if observation.depth is None or not np.isfinite(observation.depth).any():
+        if not _has_depth(observation):
             return list(estimates)
+        assert observation.depth is not None
         corrected = correct_with_depth(
             estimates,
             observation.depth,
@@ -433,6 +449,10 @@ def _posed(
         for i, solution in enumerate(solutions)
         if solution is not None
     }
+
+
+def _has_depth(observation: Observation) -> bool:
+    return observation.depth is not None and bool(np.isfinite(observation.depth).any())
 
 
 def _undistorted(found: Detection, camera: Camera) -> Detection:

@@ -59,6 +59,7 @@ class Effort:
     outline: bool = True  # outlines in the picture correct poses
     depth: bool = True  # depth is looked at where observations have it
     geometry: bool = True  # and corrects poses, or is only shown to networks that look at it
+    table: bool = True  # objects that seem to stand on one plane are put onto it, without depth
     markings: bool = True  # colours say which way round an object is whose shape leaves that open
 
     def __post_init__(self) -> None:
@@ -83,7 +84,7 @@ class DepthEvidence:
 class Evidence:
     """What speaks for a pose and against it, apart from how sure the detector was.
 
-    It is that of the pose before patches inside of its outline, or depth, moved it.
+    It is that of the pose before patches inside of its outline, a table, or depth moved it.
     """
 
     support: float  # mean confidence of all keypoints, those against the pose counted as 0

@@ -78,20 +78,21 @@ def test_a_data_set_brings_its_own_depth(toys):
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ([], (True, True, True, True)),
-        (["--no-depth"], (False, False, True, True)),
-        (["--no-geometry"], (True, True, False, True)),
-        (["--no-markings"], (True, True, True, False)),
+        ([], (True, True, True, True, True)),
+        (["--no-depth"], (False, False, True, True, True)),
+        (["--no-geometry"], (True, True, False, True, True)),
+        (["--no-table"], (True, True, True, False, True)),
+        (["--no-markings"], (True, True, True, True, False)),
     ],
 )
 def test_the_estimator_is_told_what_corrects_poses(toys, monkeypatch, given, expected):
-    """Whether frames bring depth, whether it is looked at and corrects poses, and markings do."""
+    """Whether frames bring depth, whether it is looked at, and what else corrects poses."""
     depth_images(toys, toys.dataset / "test" / "000002" / "depth", ["000004", "000009"])
     seen = []
 
     def without_pose(estimator, observation, detections, wanted):
         effort = estimator.effort
-        given = (effort.depth, effort.geometry, effort.markings)
+        given = (effort.depth, effort.geometry, effort.table, effort.markings)
         seen.append((observation.depth is not None, *given))
         return []
 

@@ -53,7 +53,7 @@ def page(tmp_path, cube_mesh):
     findings = compare_poses([found, found], [GroundTruth(4, pose)], {4: model})
     image = np.zeros((30, 40, 3), np.uint8)
     image[..., 0] = 200
-    stages = dict(zip(STAGES, (12.34, 1, 50, 2, 4, 3, 7, 5, 6), strict=True))
+    stages = dict(zip(STAGES, (12.34, 1, 50, 2, 4, 3, 7, 8, 5, 6), strict=True))
     pictures = [
         PagePicture("desk.png", image, stages, 69.6, findings),
         PagePicture("empty.png", image, {"detect": 12.0}, 12.1, []),

@@ -128,6 +128,12 @@ def estimate(
         bool,
         typer.Option("--no-geometry", help="Show depth to a network that looks at it, no more."),
     ] = False,
+    no_table: Annotated[
+        bool,
+        typer.Option(
+            "--no-table", help="Do not put objects that seem to stand on one plane onto it."
+        ),
+    ] = False,
     no_markings: Annotated[
         bool,
         typer.Option("--no-markings", help="Do not turn objects as what is printed on them says."),
@@ -192,6 +198,7 @@ def estimate(
             outline=outline,
             depth=not no_depth,
             geometry=not no_geometry,
+            table=not no_table,
             markings=not no_markings,
         ),
         has_boxes=has_boxes,

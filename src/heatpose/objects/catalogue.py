@@ -9,6 +9,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from heatpose.errors import DataError, MeshError, UnknownObjectError
 from heatpose.geometry.arrays import Array
 from heatpose.objects.keypoints import Strategy, select_keypoints
 from heatpose.objects.mesh import Mesh, diameter, read_mesh
+from heatpose.objects.rests import Rests, find_rests
 from heatpose.objects.symmetry import symmetries_from_info
 from heatpose.objects.symmetry_search import find_symmetries
 
@@ -49,6 +51,11 @@ class ObjectModel:
             raise ValueError("the first symmetry must be the identity")
         if not 0 < self.diameter < np.inf:
             raise ValueError(f"diameter must be positive, got {self.diameter}")
+
+    @cached_property
+    def rests(self) -> Rests:
+        """How it rests on a plane; takes some 50 ms to find."""
+        return find_rests(self.mesh)
 
 
 def read_models(

@@ -208,7 +208,7 @@ def _vertex_table(mesh: Mesh) -> NDArray[np.void]:
 
 def diameter(mesh: Mesh) -> float:
     """Return the largest distance between two vertices, mm: the diameter as BOP defines it."""
-    points = _outermost(mesh.vertices)
+    points = outermost(mesh.vertices)
     # In slices, because the hull of a fine sphere is all of its vertices.
     return max(
         float(cdist(points[start : start + 500], points).max())
@@ -216,7 +216,7 @@ def diameter(mesh: Mesh) -> float:
     )
 
 
-def _outermost(points: Array) -> Array:
+def outermost(points: Array) -> Array:
     """Return those of points (n, 3) that span their convex hull, flat sets included."""
     centred = points - points.mean(axis=0)
     _, spread, axes = np.linalg.svd(centred, full_matrices=False)

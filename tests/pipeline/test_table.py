@@ -1,0 +1,96 @@
+"""Objects of a picture that stand on one plane, as the whole estimator sees them."""
+
+import numpy as np
+import pytest
+
+from heatpose.geometry.rotations import matrix_from_vector
+from heatpose.geometry.transforms import make_transform
+from heatpose.types import Detection, Effort, Observation
+
+from .conftest import CROP, KnowsTheCropCameras, TrueHeatmaps, black, make_object
+
+# A camera sees the table from above, 40 degrees down: its z is up.
+TILT = matrix_from_vector(np.array([np.pi / 2 + 0.7, 0, 0]))
+PLACES = {1: [-190, -60, 0], 2: [40, -60, 0], 3: [-30, 170, 0], 4: [200, 50, 0]}
+AWAY = 4
+
+
+class SomeAreTooFar(TrueHeatmaps):
+    """Draws keypoints as they would be seen of an object that is farther away than it is."""
+
+    def __call__(self, *given):
+        true = self.poses
+        far = np.diag([1.0, 1, 1, 1])
+        far[:3, 3] = 0.04 * true[AWAY][:3, 3]
+        self.poses = {**true, AWAY: far @ true[AWAY]}
+        try:
+            return super().__call__(*given)
+        finally:
+            self.poses = true
+
+
+@pytest.fixture
+def scene(brick_mesh):
+    """Bricks that stand on a table, each on another side; poses by object id."""
+    sides = [[0, 0, 0.2], [np.pi / 2, 0, 0], [0, np.pi / 2, 0], [0, 0, 1.1]]
+    models, poses = [], {}
+    for (object_id, place), side in zip(PLACES.items(), sides, strict=True):
+        model = make_object(object_id, brick_mesh)
+        turn = matrix_from_vector(np.array(side))
+        lowest = (model.mesh.vertices @ turn.T)[:, 2].min()
+        on_table = make_transform(turn, np.array(place) - [0, 0, lowest])
+        poses[object_id] = make_transform(TILT, [0, 40.0, 1000]) @ on_table
+        models.append(model)
+    return models, poses
+
+
+def found(scene, camera, effort, depth=None, n=4):
+    models, poses = scene
+    network = SomeAreTooFar(models)
+    network.poses = poses
+    estimator = KnowsTheCropCameras(network, models, CROP, effort)
+    boxes = [detection_of(one, poses[one.object_id], camera) for one in models[-n:]]
+    plain = black(camera)
+    return estimator, estimator(Observation(plain.image, camera, depth), boxes)
+
+
+def detection_of(model, pose, camera):
+    pixels = camera.project(model.mesh.vertices @ pose[:3, :3].T + pose[:3, 3])
+    (left, top), (right, bottom) = pixels.min(axis=0), pixels.max(axis=0)
+    return Detection(model.object_id, (left, top, right, bottom), 0.9)
+
+
+def too_far(scene, estimates):
+    """By how much the object is farther away than it is, mm."""
+    [one] = [e for e in estimates if e.object_id == AWAY]
+    return float(one.camera_from_object[2, 3] - scene[1][AWAY][2, 3])
+
+
+def test_an_object_comes_back_to_the_table_that_others_stand_on(scene, camera):
+    plain = Effort(outline=False)
+    _, without = found(scene, camera, Effort(outline=False, table=False))
+    _, together = found(scene, camera, plain)
+    _, alone = found(scene, camera, plain, n=2)
+    assert too_far(scene, without) > 25
+    assert too_far(scene, alone) == pytest.approx(too_far(scene, without), abs=0.1)
+    assert abs(too_far(scene, together)) < 0.4 * too_far(scene, without)
+
+
+def test_where_there_is_depth_it_needs_no_table(scene, camera, monkeypatch):
+    asked = []
+
+    def stand_together(estimates, objects):
+        asked.append(len(estimates))
+        return list(estimates)
+
+    monkeypatch.setattr("heatpose.pipeline.stand_together", stand_together)
+    depth = np.full((camera.height, camera.width), 1000, np.float32)
+    found(scene, camera, Effort(outline=False), depth)
+    assert asked == []
+    for effort, seen in (
+        (Effort(outline=False), np.full_like(depth, np.nan)),
+        (Effort(outline=False, depth=False), depth),
+        (Effort(outline=False, geometry=False), depth),
+    ):
+        found(scene, camera, effort, seen)
+    assert asked == [4, 4, 4]
