@@ -92,6 +92,7 @@ class PoseEstimator:
         detector: Detector | None = None,
         calibration: Calibration | None = None,
         depth_calibration: Calibration | None = None,
+        table_calibration: Calibration | None = None,
         threads: int | None = None,
     ) -> None:
         """Put the stages together.
@@ -104,6 +105,7 @@ class PoseEstimator:
             detector: finds the objects where the caller does not say where they are.
             calibration: turns what speaks for a pose into a probability, if that was learned.
             depth_calibration: the same where depth had its say.
+            table_calibration: the same where objects were looked at for a plane that they stand on.
             threads: that share the objects of an image; None for as many as there are cores.
         """
         self.predictor = predictor
@@ -114,6 +116,7 @@ class PoseEstimator:
         self.detector = detector
         self.calibration = calibration
         self.depth_calibration = depth_calibration
+        self.table_calibration = table_calibration
         self.threads = threads or os.cpu_count() or 1
         self.renderer = Renderer({one.object_id: one.mesh for one in objects})
         self.search: DepthSearch | None = DepthSearch(self.objects, self.renderer)
@@ -171,6 +174,7 @@ class PoseEstimator:
             detector=detector,
             calibration=nearest_calibration(bundle.calibrations, effort),
             depth_calibration=nearest_calibration(bundle.calibrations, effort, depth=True),
+            table_calibration=nearest_calibration(bundle.calibrations, effort, table=True),
             threads=threads,
         )
 
@@ -213,7 +217,8 @@ class PoseEstimator:
                 estimates = self.fit_depth(estimates, observation)
         elif self.effort.table and len(estimates) >= FEWEST:
             with self.timed("table"):
-                estimates = stand_together(estimates, self.objects)
+                together = stand_together(estimates, self.objects)
+                estimates = [with_probability(one, self.table_calibration) for one in together]
         if self.effort.markings and any(map(self.markings.tell, estimates)):
             with self.timed("markings"):
                 estimates = self.turn_as_marked(estimates, observation)

@@ -84,7 +84,8 @@ class DepthEvidence:
 class Evidence:
     """What speaks for a pose and against it, apart from how sure the detector was.
 
-    It is that of the pose before patches inside of its outline, a table, or depth moved it.
+    It is that of the pose before patches inside of its outline, or depth, moved it; where it was
+    put onto a plane with others, `spread` is that of the pose there.
     """
 
     support: float  # mean confidence of all keypoints, those against the pose counted as 0
@@ -94,6 +95,9 @@ class Evidence:
     open_share: float  # of its outline that no other object hides
     spread: float  # root mean square of what points are off by its covariance, in diameters
     depth: DepthEvidence | None = None  # where depth had its say
+    # How well it stands on one plane with others, in [0, 1]; None where nobody looked for one, or
+    # there were too few of them.
+    standing: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

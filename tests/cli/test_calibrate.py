@@ -126,6 +126,34 @@ def test_poses_that_depth_corrects_have_a_calibration_of_their_own(toys, known, 
     assert calibrate(toys, known, "--depth").exit_code == 0
 
 
+def test_poses_on_tables_have_a_calibration_of_their_own(toys, known, monkeypatch):
+    flat, both = toys.folder / "sure.heatpose", toys.folder / "both.heatpose"
+    assert calibrate(toys, known, "--out", flat).exit_code == 0
+    write_bundle(toys.bundle, read_bundle(flat))
+    result = calibrate(toys, known, "--table")
+    assert result.exit_code == 1 and "no calibration of poses on tables to check" in result.stderr
+    result = calibrate(toys, known, "--table", "--depth", "--out", both)
+    assert result.exit_code == 1 and "--depth and --table exclude each other" in result.stderr
+    result = calibrate(toys, known, "--table", "--out", both)  # one object in each image
+    assert result.exit_code == 1 and not both.exists()
+    assert "none of 8 images of" in result.stderr and "shows enough objects" in result.stderr
+
+    def stand_together(estimates, objects):
+        return [replace(e, evidence=replace(e.evidence, standing=0.75)) for e in estimates]
+
+    monkeypatch.setattr("heatpose.pipeline.FEWEST", 1)
+    monkeypatch.setattr("heatpose.pipeline.stand_together", stand_together)
+    assert calibrate(toys, known, "--table", "--out", both).exit_code == 0
+    plain, stood = read_bundle(both).calibrations
+    assert (plain.table, stood.table, len(stood.weights)) == (False, True, 7)
+    assert "* 1 x 1, on tables: learned" in read_bundle(both).card
+    estimator = PoseEstimator.load(both)
+    assert (estimator.calibration, estimator.table_calibration) == (plain, stood)
+    write_bundle(toys.bundle, read_bundle(both))
+    assert calibrate(toys, known, "--table").exit_code == 0
+    assert calibrate(toys, known).exit_code == 0
+
+
 def test_what_was_promised_and_came_true_is_drawn(toys, known):
     pytest.importorskip("matplotlib")
     out, plot = toys.folder / "sure.heatpose", toys.folder / "sure.png"

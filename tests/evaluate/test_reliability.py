@@ -19,7 +19,7 @@ from heatpose.evaluate.reliability import (
 from heatpose.geometry.transforms import transform_points
 from heatpose.objects.catalogue import read_models
 from heatpose.solve.probability import Calibration
-from heatpose.types import DepthEvidence, Evidence, PoseEstimate
+from heatpose.types import DepthEvidence, Effort, Evidence, PoseEstimate
 
 
 def poses_of(contrasts, right, groups=None, errors=None):
@@ -92,6 +92,7 @@ class Stub:
     def __init__(self, dataset, objects, shifts, turned=False):
         self.dataset, self.objects, self.shifts, self.turned = dataset, objects, shifts, turned
         self.frames = []
+        self.effort = Effort(table=False)
 
     def __call__(self, observation, detections, wanted):
         frame = self.frames.pop(0)

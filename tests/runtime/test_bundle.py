@@ -184,14 +184,16 @@ def test_calibrations_come_back(bundle, tmp_path, name):
     thrice = replace(once, constant=0.5, looks=3, passes=2)
     bare = replace(once, constant=-1.0, outline=False)
     deep = replace(once, weights=(*once.weights, 1.0, -2.0, 3.0, -4.0, 5.0), depth=True)
-    all_four = bundle
-    for number, calibration in enumerate((once, thrice, bare, deep)):
-        all_four = all_four.with_calibration(calibration, f"card {number}")
-    assert (all_four.card, all_four.calibrations) == ("card 3", (once, thrice, bare, deep))
-    write_bundle(tmp_path / name, all_four)
-    assert read_bundle(tmp_path / name).calibrations == (once, thrice, bare, deep)
+    stood = replace(once, weights=(*once.weights, 2.5), table=True)
+    known = once, thrice, bare, deep, stood
+    taught = bundle
+    for number, calibration in enumerate(known):
+        taught = taught.with_calibration(calibration, f"card {number}")
+    assert (taught.card, taught.calibrations) == ("card 4", known)
+    write_bundle(tmp_path / name, taught)
+    assert read_bundle(tmp_path / name).calibrations == known
     better = replace(once, constant=0.75)
-    assert all_four.with_calibration(better, "").calibrations == (thrice, bare, deep, better)
+    assert taught.with_calibration(better, "").calibrations == (*known[1:], better)
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -308,7 +310,7 @@ def test_an_archive_of_other_things_is_no_bundle(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda r: r.update(format=10), "format 10, newer than the 9"),
+        (lambda r: r.update(format=11), "format 11, newer than the 10"),
         (lambda r: r["crop"].update(inputs=["crops", "touch"]), "crop.inputs.1"),
         (lambda r: r["crop"].update(inputs=[]), "crop.inputs"),
         (lambda r: r["crop"].update(size=100), "crop.size"),

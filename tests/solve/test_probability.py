@@ -62,6 +62,33 @@ def test_what_depth_says_counts_where_it_has_its_say(rng):
     assert 0.3 < plain.probability(CLEAR) < 0.7
 
 
+def test_how_an_object_stands_counts_where_that_was_looked_at(rng):
+    plain, _, _ = drawn(rng, 2000)
+    standing = rng.choice([0.0, 1.0], 2000)
+    right = rng.random(2000) < np.where(standing > 0, 0.8, 0.3)
+    evidence = [replace(e, standing=s) for e, s in zip(plain, standing.tolist(), strict=True)]
+    learned = fit_calibration(evidence, right, np.ones(9), np.ones(9))
+    assert learned.table and not learned.depth and len(learned.weights) == 7
+    for stands, share in ((1.0, 0.8), (0.0, 0.3)):
+        found = [learned.probability(replace(one, standing=stands)) for one in plain]
+        assert np.mean(found) == pytest.approx(share, abs=0.03)
+    some = [*evidence[:-1], plain[-1]]
+    assert not fit_calibration(some, right, np.ones(9), np.ones(9)).table
+
+
+def test_only_poses_that_were_looked_at_for_a_table_get_its_probability(model):
+    learned = Calibration((0.0,) * 6 + (4.0,), -2.0, (1.0, 2.0, 3.0), table=True)
+    one = PoseEstimate(
+        1, np.eye(4), 0.5, np.eye(6), np.zeros((8, 2)), np.ones(8, bool), (0.0, 0, 9, 9),
+        evidence=CLEAR, probability=0.25,
+    )  # fmt: skip
+    assert with_probability(one, learned) is one
+    for standing, expected in ((0.0, -2), (1.0, 2)):
+        stood = replace(one, evidence=replace(CLEAR, standing=standing))
+        found = with_probability(stood, learned).probability
+        assert found == pytest.approx(1 / (1 + np.exp(-expected)))
+
+
 def test_only_poses_of_which_depth_says_something_get_its_probability(model):
     learned = Calibration((0.0,) * 6 + (4.0, 0, 0, 0, 0), -2.0, (1.0, 2.0, 3.0), depth=True)
     colour = PoseEstimate(
@@ -159,6 +186,10 @@ def test_the_calibration_of_poses_that_were_found_most_alike_counts(looks, passe
     assert nearest_calibration([deep, once, often], effort) is found
     assert nearest_calibration([once, often], effort, depth=True) is None
     assert nearest_calibration([once, often, deep], effort, depth=True) is deep
+    stood = replace(once, weights=(0.0,) * 7, table=True)
+    assert nearest_calibration([stood, once, often], effort) is found
+    assert nearest_calibration([once, often, deep], effort, table=True) is None
+    assert nearest_calibration([once, deep, stood], effort, table=True) is stood
 
 
 def test_what_a_calibration_holds_is_checked():
@@ -166,3 +197,7 @@ def test_what_a_calibration_holds_is_checked():
         Calibration((1.0, 2.0), 0.0, (1.0, 2.0, 3.0))
     with pytest.raises(ValueError, match="with depth has 11 weights and 3 radii, got 6 and 3"):
         Calibration((1.0,) * 6, 0.0, (1.0, 2.0, 3.0), depth=True)
+    with pytest.raises(ValueError, match="of poses on tables, has 7 weights and 3 radii, got 6"):
+        Calibration((1.0,) * 6, 0.0, (1.0, 2.0, 3.0), table=True)
+    with pytest.raises(ValueError, match="not both"):
+        Calibration((1.0,) * 12, 0.0, (1.0, 2.0, 3.0), depth=True, table=True)

@@ -8,9 +8,10 @@ import pytest
 from heatpose.geometry.rotations import matrix_from_vector, random_rotation
 from heatpose.geometry.transforms import make_transform, transform_points
 from heatpose.objects.catalogue import ObjectModel
+from heatpose.solve.probability import spread_of
 from heatpose.solve.refine import covariance_of
 from heatpose.solve.table import FEWEST, stand_together
-from heatpose.types import PoseEstimate
+from heatpose.types import Evidence, PoseEstimate
 
 # A table as a camera sees it from above, some 35 degrees down: table's z is up.
 CAMERA_FROM_TABLE = make_transform(
@@ -213,6 +214,26 @@ def test_improbable_poses_move_nothing(objects, rng):
         seen[k] = estimate(true[k][0], wrong, probability=1e-3)
     found = stand_together(seen, objects)
     assert errors(found, true)[1:5].max() < 12
+
+
+def test_evidence_says_how_well_an_object_stands(objects, rng):
+    known = Evidence(0.5, 0.8, 0.3, 1.0, 1.0, 0.1)
+    true = scene(objects, rng)
+    true[2] = (true[2][0], standing(objects[true[2][0]], PLACES[2], 0, 0.4, lifted=200.0))
+    true[4] = (true[4][0], standing(objects[true[4][0]], PLACES[4], 0, 0.4, tilt=0.6))
+    seen = [replace(estimate(i, pose), evidence=known) for i, pose in true]
+    found = stand_together(seen, objects)
+    assert [one.evidence.standing > 0.95 for one in found] == [i not in (2, 4) for i in range(6)]
+    assert [one.evidence.standing for one in found[2:5:2]] == [0, 0]
+    for one in found:
+        model = objects[one.object_id]
+        spread = spread_of(one.camera_from_object, one.covariance, model)
+        moved = one.covariance is not seen[found.index(one)].covariance
+        assert one.evidence == replace(
+            known, standing=one.evidence.standing, spread=spread if moved else known.spread
+        )
+    apart = [seen[0], seen[2], seen[4]]
+    assert [one.evidence.standing for one in stand_together(apart, objects)] == [0, 0, 0]
 
 
 def test_a_pose_without_covariance_moves_too(objects, rng):

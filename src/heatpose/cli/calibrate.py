@@ -46,6 +46,10 @@ def calibrate(
     depth: Annotated[
         bool, typer.Option("--depth", help="Poses that the depth of the data set corrects.")
     ] = False,
+    table: Annotated[
+        bool,
+        typer.Option("--table", help="Poses of objects that stand on one plane, put onto it."),
+    ] = False,
     runtime: RuntimeOption = Runtime.openvino,
     threads: options.Threads = None,
 ) -> None:
@@ -57,8 +61,9 @@ def calibrate(
 
     What is learned holds for poses found in the same way: a bundle may have a calibration for each
     number of --looks and --passes, and the nearest one counts; for poses without outlines only one
-    learned with --no-outline, for poses that depth corrected only one learned with --depth. Depth
-    should be as good as that it is meant for: `synth --depth-sensor any` draws all kinds.
+    learned with --no-outline, for poses that depth corrected only one learned with --depth, and
+    where three objects or more of an image may stand on one plane only one learned with --table.
+    Depth should be as good as that it is meant for: `synth --depth-sensor any` draws all kinds.
     """
     from dataclasses import replace
 
@@ -76,11 +81,14 @@ def calibrate(
         from heatpose.draw.reliability import draw_reliability
     if true_boxes and boxes is not None:
         raise OptionError("--boxes and --true-boxes exclude each other")
+    if depth and table:
+        raise OptionError("--depth and --table exclude each other: depth needs no tables")
     contents = read_bundle(bundle)
-    effort = Effort(looks=looks, passes=passes, outline=outline)
-    own = nearest_calibration(contents.calibrations, effort, depth=depth)
+    effort = Effort(looks=looks, passes=passes, outline=outline, table=table)
+    own = nearest_calibration(contents.calibrations, effort, depth=depth, table=table)
     if out is None and own is None:
-        of = (" of poses" if depth or not outline else "") + (" with depth" if depth else "")
+        of = (" of poses" if depth or table or not outline else "") + " with depth" * depth
+        of += " on tables" * table
         of += "" if outline else " without outlines"
         raise OptionError(f"{bundle} has no calibration{of} to check: learn one with --out")
     data = BopDataset(dataset, split, targets)

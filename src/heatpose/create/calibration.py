@@ -13,6 +13,7 @@ from heatpose.evaluate.reliability import described, known_poses, learn_and_chec
 from heatpose.export.card import with_calibration
 from heatpose.pipeline import PoseEstimator
 from heatpose.runtime.bundle import read_bundle, write_bundle
+from heatpose.types import Effort
 
 LOG = logging.getLogger(__name__)
 LEAST_SCORE = 0.01  # of detections, as in the evaluation
@@ -27,15 +28,21 @@ def calibrate_bundle(trained: Path, out: Path, dataset: BopDataset) -> str:
         dataset: with ground truth, targets and depth.
 
     Returns:
-        How far its probabilities can be trusted, of poses from colour and of those with depth; or
-        why it has none.
+        How far its probabilities can be trusted, of poses from colour, of those on tables and of
+        those with depth; or why it has none.
     """
     bundle = read_bundle(trained)
-    estimator = PoseEstimator.from_bundle(bundle, threshold=LEAST_SCORE)
-    known = list(estimator.objects)
+    known = [one.object_id for one in bundle.objects]
     frames = frames_of_targets(dataset, None, known, known_only=True, candidates=CANDIDATES)
     said = []
-    for name, seen in (("", frames), ("with depth ", with_depth_of(frames, dataset))):
+    measured = with_depth_of(frames, dataset)
+    for name, seen, table in (
+        ("", frames, False),
+        ("on tables ", frames, True),
+        ("with depth ", measured, False),
+    ):
+        effort = Effort(table=table)
+        estimator = PoseEstimator.from_bundle(bundle, effort, threshold=LEAST_SCORE)
         try:
             progress = partial(track, description=f"calibrating {name}", transient=True)
             poses = known_poses(estimator, seen, dataset, progress)

@@ -134,7 +134,7 @@ def make_plan(config: CreateConfig, speeds: Speeds, n_objects: int) -> Plan:
     fixed = dict.fromkeys(STEPS, speeds.fixed)
     fixed["inspect"], fixed["export"] = 5.0, 3 * speeds.fixed
     slowest = max(speeds.raycast, speeds.pathtraced or 0.0)
-    for step, times in (("calibration", 2), ("evaluation", 1)):  # with depth, and without
+    for step, times in (("calibration", 3), ("evaluation", 1)):  # alone, on tables, with depth
         fixed[step] += times * UNSEEN_IMAGES[1] * speeds.estimate
     left = max(60 * config.minutes - sum(fixed.values()), 0.0)
     share = {name: part * left for name, part in config.shares.items()}

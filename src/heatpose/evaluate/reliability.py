@@ -84,13 +84,14 @@ def known_poses(
     """Estimate poses in images whose truth is known, and compare.
 
     Args:
-        estimator: its detector is asked where frames come without detections.
+        estimator: its detector is asked where frames come without detections. Where it looks for
+            tables, only poses in images that have enough objects for one are taken.
         frames: images of the data set, with depth all of them or none.
         dataset: with the truth.
         progress: gets the frames and hands them on one by one.
 
     Raises:
-        DataError: nothing is found in any of them, or depth had no say in what is.
+        DataError: nothing is found in any of them, or depth, or tables, had no say in what is.
     """
     # A bundle may know more objects than the data set shows.
     shown = set(estimator.objects).intersection(dataset.models_info())
@@ -100,19 +101,25 @@ def known_poses(
     right: list[bool] = []
     errors: list[Array] = []
     unlike = 0
+    on_tables = estimator.effort.table and all(frame.depth is None for frame in frames)
     for frame in progress(frames):
         observation = frame.read()
         given = frame.detections
         found = tuple(estimator.detect(observation)) if given is None else given
         posed = estimator(observation, frame.choose(found), frame.wanted)
         for one in frame.choose_poses(posed):
-            if one.evidence is None or (one.evidence.depth is None) != (frame.depth is None):
-                unlike += 1  # of its depth nothing is known: it is like no other
+            if not _is_like_others(one, frame, on_tables):
+                unlike += 1
                 continue
             is_right, wrong_by = _compare(one, frame, dataset, references, estimator)
             estimates.append((frame, one))
             right.append(is_right)
             errors.append(wrong_by)
+    if not estimates and unlike and on_tables:
+        raise DataError(
+            f"none of {len(frames)} images of {dataset.root} shows enough objects to look for a "
+            f"plane that they stand on: {unlike} poses were found"
+        )
     if not estimates and unlike:
         raise DataError(
             f"depth had no say in any of the {unlike} poses found in {len(frames)} images of "
@@ -130,6 +137,13 @@ def known_poses(
             [one.keypoint_spreads for _, one in estimates if one.keypoint_spreads is not None]
         ),
     )
+
+
+def _is_like_others(one: PoseEstimate, frame: Frame, on_tables: bool) -> bool:
+    """Say whether a pose has evidence of its depth if there is any, and of its table if asked."""
+    if one.evidence is None or (one.evidence.depth is None) != (frame.depth is None):
+        return False
+    return (one.evidence.standing is None) != on_tables
 
 
 def _compare(

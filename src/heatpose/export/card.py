@@ -165,7 +165,8 @@ def with_calibration(card: str, calibration: Calibration, learned_on: str, check
     """
     kept, _, before = card.partition(f"\n{CALIBRATION_HEAD}\n")
     kept = kept.rstrip("\n")
-    besides = ", with depth" * calibration.depth + ", without outlines" * (not calibration.outline)
+    besides = ", with depth" * calibration.depth + ", on tables" * calibration.table
+    besides += ", without outlines" * (not calibration.outline)
     way = f"* {calibration.looks} x {calibration.passes}{besides}: "
     others = [
         line for line in before.splitlines() if line.startswith("* ") and not line.startswith(way)

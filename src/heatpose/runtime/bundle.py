@@ -152,6 +152,7 @@ def _decode_calibration(stored: CalibrationRecord) -> Calibration:
         passes=stored.passes,
         outline=stored.outline,
         depth=stored.depth,
+        table=stored.table,
     )
 
 

@@ -18,8 +18,8 @@ from heatpose.solve.probability import LEVELS
 # Of bundle.json; a reader refuses a newer one. Format 1 knew no detector, 2 no calibration, 3 no
 # networks that look at depth, 4 no detectors that look at pictures in several sizes, 5 no second
 # calibration, 6 none of poses without outlines, 7 no keypoints that tell no more than shape does,
-# 8 no calibration of poses with depth.
-FORMAT = 9
+# 8 no calibration of poses with depth, 9 none of poses on tables.
+FORMAT = 10
 NO_CHECKSUM = "0" * 64
 NETWORK, CARD = "keypoints.onnx", "card.md"  # every bundle has these
 DETECTOR = "detector.onnx"  # and some have this
@@ -113,6 +113,7 @@ class CalibrationRecord(_Record):
     passes: int = Field(default=1, ge=1)
     outline: bool = True
     depth: bool = False
+    table: bool = False
 
 
 class BundleRecord(_Record):

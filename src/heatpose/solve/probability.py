@@ -2,11 +2,11 @@
 
 Right means that no point of the object is farther than a tenth of its diameter from where it
 should be, in the best of its symmetries (MSSD of BOP). The probability is a logistic function of
-the evidence (Platt, 1999), so that six numbers and a constant are all that is learned, and five
-more numbers where depth had its say. How far a keypoint may be off is told by split conformal
-prediction (Vovk et al., 2005; for keypoints: Yang and Pavone, CVPR 2023, arXiv 2303.12246): circles
-whose radii are multiples of the spread of the heatmap's peak, so wide that the asked share of
-keypoints that can be checked lies inside.
+the evidence (Platt, 1999), so that six numbers and a constant are all that is learned, one more
+where objects stand on one plane, and five more where depth had its say. How far a keypoint may be
+off is told by split conformal prediction (Vovk et al., 2005; for keypoints: Yang and Pavone, CVPR
+2023, arXiv 2303.12246): circles whose radii are multiples of the spread of the heatmap's peak, so
+wide that the asked share of keypoints that can be checked lies inside.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from heatpose.types import DepthEvidence, Effort, Evidence, PoseEstimate
 RIGHT = 0.1  # MSSD below which a pose is right, in diameters
 LEVELS = (0.8, 0.9, 0.95)  # shares of keypoints that regions are told for
 RIDGE = 0.01  # holds weights of evidence that says little near zero
-TERMS = tuple(field.name for field in fields(Evidence) if field.name != "depth")
+TERMS = tuple(f.name for f in fields(Evidence) if f.name not in ("standing", "depth"))
 DEPTH_TERMS = tuple(field.name for field in fields(DepthEvidence))
 
 
@@ -33,43 +33,52 @@ DEPTH_TERMS = tuple(field.name for field in fields(DepthEvidence))
 class Calibration:
     """What turns evidence into a probability, and spreads of keypoints into regions."""
 
-    weights: tuple[float, ...]  # one for each of TERMS, then of DEPTH_TERMS, as `_terms` has them
+    weights: tuple[float, ...]  # of TERMS, then of standing or DEPTH_TERMS, as `_terms` has them
     constant: float
     radii: tuple[float, ...]  # of the regions for each of LEVELS, in spreads of a keypoint
     looks: int = 1  # at each object in a pass, and passes in which the poses were found that it
     passes: int = 1  # was learned from: evidence found with more is better than it seems
     outline: bool = True  # whether outlines had corrected these poses
     depth: bool = False  # whether depth had
+    table: bool = False  # whether objects that stand on one plane were put onto it
 
     def __post_init__(self) -> None:
-        count = len(TERMS) + len(DEPTH_TERMS) * self.depth
+        if self.depth and self.table:
+            raise ValueError("a calibration is of poses with depth or of those on tables, not both")
+        count = len(TERMS) + len(DEPTH_TERMS) * self.depth + self.table
         if len(self.weights) != count or len(self.radii) != len(LEVELS):
             raise ValueError(
-                f"a calibration {'with' if self.depth else 'without'} depth has {count} weights "
+                f"a calibration {'with' if self.depth else 'without'} depth"
+                f"{', of poses on tables,' * self.table} has {count} weights "
                 f"and {len(LEVELS)} radii, got {len(self.weights)} and {len(self.radii)}"
             )
 
     @property
-    def way(self) -> tuple[int, int, bool, bool]:
-        """How the poses were found that it was learned from: looks, passes, outlines, depth."""
-        return self.looks, self.passes, self.outline, self.depth
+    def way(self) -> tuple[int, int, bool, bool, bool]:
+        """How the poses were found that it was learned from: looks, passes, outlines, ..."""
+        return self.looks, self.passes, self.outline, self.depth, self.table
 
     def probability(self, evidence: Evidence) -> float:
-        """Return how likely a pose with this evidence, of depth too if it wants that, is right."""
-        terms = _terms([evidence], self.depth)
+        """Return how likely a pose with this evidence, of all that it wants, is right."""
+        terms = _terms([evidence], self.depth, self.table)
         return float(_logistic(terms @ self.weights + self.constant)[0])
 
 
 def nearest_calibration(
-    calibrations: Sequence[Calibration], effort: Effort, *, depth: bool = False
+    calibrations: Sequence[Calibration],
+    effort: Effort,
+    *,
+    depth: bool = False,
+    table: bool = False,
 ) -> Calibration | None:
     """Return that of poses found most alike: with as many crops of each object, or nearly so.
 
-    Of two that are as far away, the first. What was learned with outlines, or with depth, says
-    nothing of poses without, nor the other way round.
+    Of two that are as far away, the first. What was learned with outlines, with depth, or on
+    tables, says nothing of poses without, nor the other way round.
     """
     crops = effort.looks * effort.passes
-    alike = [one for one in calibrations if (one.outline, one.depth) == (effort.outline, depth)]
+    wanted = effort.outline, depth, table
+    alike = [one for one in calibrations if (one.outline, one.depth, one.table) == wanted]
 
     def ratio(one: Calibration) -> float:
         own = one.looks * one.passes
@@ -79,9 +88,11 @@ def nearest_calibration(
 
 
 def with_probability(estimate: PoseEstimate, calibration: Calibration | None) -> PoseEstimate:
-    """Say of a pose that depth had its say in how likely it is right, where that was learned."""
+    """Say of a pose that depth or a table corrected how likely it is right, if that was learned."""
     evidence = estimate.evidence
-    if calibration is None or evidence is None or evidence.depth is None:
+    if calibration is None or evidence is None:
+        return estimate
+    if (evidence.depth if calibration.depth else evidence.standing) is None:
         return estimate
     return replace(estimate, probability=calibration.probability(evidence))
 
@@ -110,7 +121,7 @@ def weigh(
         contrast=fit.contrast if fit else 0.0,
         offset=fit.offset if fit else float(REACHES[0][0]),
         open_share=fit.open_share if fit else 0.0,
-        spread=_spread(camera_from_object, covariance, model.keypoints) / model.diameter,
+        spread=spread_of(camera_from_object, covariance, model),
     )
 
 
@@ -120,7 +131,7 @@ def fit_calibration(
     """Learn a calibration from poses and keypoints whose truth is known.
 
     Args:
-        evidence: of n poses, with that of depth for all of them or for none.
+        evidence: of n poses, with that of depth, or of tables, for all of them or for none.
         right: which of them are, (n,).
         errors: distances of keypoints from where they should be, (m,), px; NaN is left out.
         spreads: of these keypoints, (m,), px; NaN is left out.
@@ -133,7 +144,8 @@ def fit_calibration(
             f"{np.count_nonzero(right)} of {len(right)} poses are right: nothing to learn"
         )
     depth = all(one.depth is not None for one in evidence)
-    terms = _terms(evidence, depth)
+    table = not depth and all(one.standing is not None for one in evidence)
+    terms = _terms(evidence, depth, table)
     middle, scale = terms.mean(axis=0), terms.std(axis=0) + 1e-9
     rows = np.column_stack([(terms - middle) / scale, np.ones(len(terms))])
     signs = np.where(right, 1.0, -1.0)
@@ -151,6 +163,7 @@ def fit_calibration(
         constant=float(found[-1] - weights @ middle),
         radii=tuple(conformal_radius(errors, spreads, level) for level in LEVELS),
         depth=depth,
+        table=table,
     )
 
 
@@ -173,10 +186,10 @@ def conformal_radius(errors: Array, spreads: Array, level: float) -> float:
     return float(ratios[min(rank, len(ratios)) - 1])
 
 
-def _terms(evidence: Sequence[Evidence], depth: bool) -> Array:
+def _terms(evidence: Sequence[Evidence], depth: bool, table: bool) -> Array:
     """Return the evidence on scales on which it adds up: ratios as their logarithms.
 
-    Of n poses (n, 6), with depth (n, 11).
+    Of n poses (n, 6), on tables (n, 7), with depth (n, 11).
     """
     support, inliers, contrast, offset, open_share, spread = np.array(
         [[getattr(one, name) for name in TERMS] for one in evidence], float
@@ -184,19 +197,24 @@ def _terms(evidence: Sequence[Evidence], depth: bool) -> Array:
     spread = np.where(np.isfinite(spread), np.clip(spread, 1e-4, 10.0), 10.0)
     logs = np.log(support + 1e-3), np.log(offset + 0.1), np.log(spread)
     terms = np.stack([logs[0], inliers, contrast, logs[1], open_share, logs[2]], axis=1)
+    if table:
+        standing = np.array([one.standing for one in evidence], float)
+        return np.column_stack([terms, standing])
     if not depth:
         return terms
     with_depth = [astuple(one.depth) for one in evidence if one.depth is not None]
     return np.concatenate([terms, np.array(with_depth)], axis=1)
 
 
-def _spread(camera_from_object: Array, covariance: Array, points: Array) -> float:
-    """Return how far points (k, 3), mm, of an object are off, root mean square, mm."""
-    seen = transform_points(camera_from_object, points)
+def spread_of(camera_from_object: Array, covariance: Array, model: ObjectModel) -> float:
+    """Return how far keypoints are off by a covariance (6, 6), root mean square, in diameters."""
+    seen = transform_points(camera_from_object, model.keypoints)
     # A left perturbation (w, v) moves a point x by w x x + v.
     slopes = np.concatenate([-skew(seen), np.tile(np.eye(3), (len(seen), 1, 1))], axis=2)
     variances = np.einsum("kij,jl,kil->k", slopes, covariance, slopes)
-    return float(np.sqrt(max(variances.mean(), 0.0))) if np.isfinite(variances).all() else np.inf
+    if not np.isfinite(variances).all():
+        return np.inf
+    return float(np.sqrt(max(variances.mean(), 0.0))) / model.diameter
 
 
 def _logistic(x: Array) -> Array:

@@ -23,6 +23,7 @@ from heatpose.geometry.rotations import skew, vector_from_matrix
 from heatpose.geometry.transforms import transform_points
 from heatpose.objects.catalogue import ObjectModel
 from heatpose.objects.rests import Rests, tangents
+from heatpose.solve.probability import spread_of
 from heatpose.solve.refine import covariance_of, own_from_left, perturbed
 from heatpose.types import PoseEstimate
 
@@ -88,7 +89,7 @@ def stand_together(
 
     Returns:
         The estimates, in the same order, with other poses and covariances where they agree on a
-        plane. What is evidence for them stays what it was.
+        plane. Their evidence says how well they do.
     """
     standing = [
         _Standing(
@@ -102,8 +103,18 @@ def stand_together(
     ]
     plane = find_plane_under(standing)
     if plane is None:
-        return list(estimates)
-    return [_moved(one, there, plane) for one, there in zip(estimates, standing, strict=True)]
+        return [_with_evidence(one, 0.0) for one in estimates]
+    return [
+        _moved(one, there, plane, objects[one.object_id])
+        for one, there in zip(estimates, standing, strict=True)
+    ]
+
+
+def _with_evidence(one: PoseEstimate, standing: float, spread: float | None = None) -> PoseEstimate:
+    if one.evidence is None:
+        return one
+    spread = one.evidence.spread if spread is None else spread
+    return replace(one, evidence=replace(one.evidence, standing=standing, spread=spread))
 
 
 def _doubted(one: PoseEstimate) -> Array:
@@ -202,10 +213,15 @@ def _distances(one: _Standing, contact: _Contact) -> tuple[float, ...]:
 
 def _precisions(one: _Standing, contact: _Contact) -> Array:
     """Return how far residuals are heard, (m,): less the farther off they are."""
-    off = np.array(_distances(one, contact))
-    heard = np.where(off < FARTHEST, 1 / (1 + off / HALF) ** 2, 0)
+    heard = _heard(one, contact)
     precisions: Array = np.repeat(heard, [1, 2][: len(heard)]) / contact.variances
     return precisions
+
+
+def _heard(one: _Standing, contact: _Contact) -> Array:
+    """Return how far the gap is heard, and the lean if there is one, each in [0, 1]."""
+    off = np.array(_distances(one, contact))
+    return np.where(off < FARTHEST, 1 / (1 + off / HALF) ** 2, 0)
 
 
 def _adjusted(objects: Sequence[_Standing], plane: Plane) -> Plane:
@@ -229,16 +245,18 @@ def _adjusted(objects: Sequence[_Standing], plane: Plane) -> Plane:
     return Plane(normal, plane.point + change[2] * normal, covariance)
 
 
-def _moved(one: PoseEstimate, there: _Standing, plane: Plane) -> PoseEstimate:
+def _moved(one: PoseEstimate, there: _Standing, plane: Plane, model: ObjectModel) -> PoseEstimate:
     """Return an estimate that stands on a plane, as sure as it then is."""
     prior = np.asarray(np.linalg.inv(there.covariance), float)
     pose: Array = there.pose
     normal, towards_plane = prior, np.zeros((6, 3))
+    heard = _heard(there, contact_with(there, pose, plane))
+    standing = float(heard.prod()) if len(heard) > 1 else 0.0
     for _ in range(STEPS):
         contact = contact_with(there, pose, plane)
         weighted = contact.by_pose.T * _precisions(there, contact)
         if not weighted.any():
-            return one
+            return _with_evidence(one, standing)
         turn = vector_from_matrix(pose[:3, :3] @ there.pose[:3, :3].T)
         away = np.concatenate([turn, pose[:3, 3] - there.pose[:3, 3]])
         normal = prior + weighted @ contact.by_pose
@@ -246,7 +264,8 @@ def _moved(one: PoseEstimate, there: _Standing, plane: Plane) -> PoseEstimate:
         towards_plane = np.linalg.solve(normal, weighted @ contact.by_plane)
         pose = perturbed(pose, change)
     if not pose[2, 3] > 0:
-        return one
+        return _with_evidence(one, standing)
     own = np.linalg.inv(normal) + towards_plane @ plane.covariance @ towards_plane.T
     covariance = covariance_of(np.asarray(np.linalg.inv(own), float), np.array(1.0), pose)
-    return replace(one, camera_from_object=pose, covariance=covariance)
+    moved = replace(one, camera_from_object=pose, covariance=covariance)
+    return _with_evidence(moved, standing, spread_of(pose, covariance, model))
