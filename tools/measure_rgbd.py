@@ -89,7 +89,8 @@ def main() -> None:
     rows = read_rows(options.out)
     for given in options.bundle:
         name, path = given.split("=", 1)
-        effort = Effort(looks=options.looks, passes=options.passes, geometry=False)
+        # Tables correct what depth would not: it starts from poses without.
+        effort = Effort(looks=options.looks, passes=options.passes, geometry=False, table=False)
         estimator = PoseEstimator.load(Path(path), effort, threads=1)
         if options.no_search:
             estimator.search = None

@@ -191,12 +191,13 @@ class PoseEstimator:
             detections: where objects may be, px of the image as it was taken; None asks the
                 detector.
             wanted: instances by object id, where more detections than that are candidates for
-                them: of these the worse half is given up between two passes.
+                them: of these the worse half is given up between two passes. Other objects are
+                looked at only beside them, once: they may stand on the same plane.
 
         Returns:
-            One estimate for each detection whose keypoints support a pose, that was not given up,
-            and whose object is not the one of a better detection. Their keypoints and boxes are in
-            px of the undistorted image.
+            One estimate for each detection of what is wanted whose keypoints support a pose, that
+            was not given up, and whose object is not the one of a better detection. Their keypoints
+            and boxes are in px of the undistorted image.
 
         Raises:
             UnknownObjectError: a given detection is of an object that the network does not know.
@@ -211,13 +212,16 @@ class PoseEstimator:
             observation = undistort(
                 observation if self.effort.depth else replace(observation, depth=None)
             )
-        estimates = self.find(observation, boxes, wanted)
-        if self.effort.geometry and _has_depth(observation):
+        measured = self.effort.geometry and _has_depth(observation)
+        if measured or not self.effort.table:
+            boxes = [found for found in boxes if _is_wanted(found.object_id, wanted)]
+        estimates, others = self.find(observation, boxes, wanted)
+        if measured:
             with self.timed("depth"):
                 estimates = self.fit_depth(estimates, observation)
-        elif self.effort.table and len(estimates) >= FEWEST:
+        elif self.effort.table and len(estimates) + len(others) >= FEWEST:
             with self.timed("table"):
-                together = stand_together(estimates, self.objects)
+                together = stand_together([*estimates, *others], self.objects)[: len(estimates)]
                 estimates = [with_probability(one, self.table_calibration) for one in together]
         if self.effort.markings and any(map(self.markings.tell, estimates)):
             with self.timed("markings"):
@@ -230,10 +234,13 @@ class PoseEstimator:
         observation: Observation,
         detections: Sequence[Detection],
         wanted: Mapping[int, int] | None = None,
-    ) -> list[PoseEstimate]:
-        """Find poses by all passes over an image without distortion, but for depth.
+    ) -> tuple[list[PoseEstimate], list[PoseEstimate]]:
+        """Find poses by all passes over an image without distortion, but for tables and depth.
 
         While there are candidates, one look at each tells them apart.
+
+        Returns:
+            Poses of what is wanted, and those of other objects after the first pass.
         """
         poses = self._look(
             observation, detections, self._looks(detections, wanted, self.effort.passes)
@@ -241,6 +248,8 @@ class PoseEstimator:
         found = [
             (box, pose) for box, pose in zip(detections, poses, strict=True) if pose is not None
         ]
+        others = [pose for _, pose in found if not _is_wanted(pose.object_id, wanted)]
+        found = [one for one in found if _is_wanted(one[1].object_id, wanted)]
         for left in range(self.effort.passes - 1, 0, -1):
             found = most_promising(found, wanted)
             closer = at_poses(found, self.objects, observation.camera)
@@ -249,7 +258,7 @@ class PoseEstimator:
         estimates = without_twins([pose for _, pose in found], self.objects)
         if self.effort.outline and self.effort.passes > 1:
             estimates = self.fit_patches(estimates, observation)
-        return estimates
+        return estimates, others
 
     def _looks(
         self, detections: Sequence[Detection], wanted: Mapping[int, int] | None, left: int
@@ -454,6 +463,10 @@ def _posed(
         for i, solution in enumerate(solutions)
         if solution is not None
     }
+
+
+def _is_wanted(object_id: int, wanted: Mapping[int, int] | None) -> bool:
+    return wanted is None or object_id in wanted
 
 
 def _has_depth(observation: Observation) -> bool:

@@ -178,6 +178,17 @@ def test_candidates_are_several_boxes_for_each_instance_but_no_doubles(dataset):
     assert frame.wanted[5] == 2
 
 
+def test_beside_candidates_the_best_of_other_objects_is_looked_at_where_it_is_surely_there(dataset):
+    *_, frame = frames_of_targets(dataset, None, {5, 9}, candidates=2)
+    chosen = [moved(5, 0.05), moved(5, 0.04, 12)]
+    others = [moved(7, 0.4), moved(7, 0.9, 30), moved(8, 0.21), moved(6, 0.19)]
+    assert 7 not in frame.wanted
+    assert frame.look_at([*others, *chosen]) == [*chosen, others[1], others[2]]
+    assert frame.look_at(others[:2]) == [others[1]]
+    everything = replace(frame, wanted=None)
+    assert everything.look_at(others) == everything.choose(others)
+
+
 def test_of_candidates_those_stay_that_keypoints_agree_with(dataset):
     """Scores 0.3, 0.2, 0.1 times support 0.1, 0.5, 0.8; all of a frame without targets."""
     frame, _ = frames_of_targets(dataset, None, {5}, known_only=True)

@@ -41,9 +41,11 @@ ALONG = np.concatenate([np.eye(3), -np.eye(3)])
         (cylinder(30, 80), ALONG[[2, 5]]),  # rolls about its axis
         (cylinder(5, 80), []),  # a pencil
         (as_mesh(trimesh.creation.cone(30, 60, sections=64)), [[0, 0, -1.0]]),
+        (as_mesh(trimesh.creation.cone(18, 400, sections=64)), [[0, 0, -1.0]]),  # a quarter up
+        (as_mesh(trimesh.creation.cone(12, 400, sections=64)), []),
         (as_mesh(trimesh.creation.icosphere(3, 30)), []),
     ],
-    ids=["box", "pole", "stout pole", "can", "pencil", "cone", "ball"],
+    ids=["box", "pole", "stout pole", "can", "pencil", "cone", "high cone", "needle", "ball"],
 )
 def test_an_object_rests_where_it_comes_back_from_a_push(mesh, expected):
     assert same_directions(find_rests(mesh).down, expected)

@@ -5,6 +5,7 @@ import pytest
 
 from heatpose.geometry.rotations import matrix_from_vector
 from heatpose.geometry.transforms import make_transform
+from heatpose.solve.probability import Calibration
 from heatpose.types import Detection, Effort, Observation
 
 from .conftest import CROP, KnowsTheCropCameras, TrueHeatmaps, black, make_object
@@ -94,3 +95,48 @@ def test_where_there_is_depth_it_needs_no_table(scene, camera, monkeypatch):
     ):
         found(scene, camera, effort, seen)
     assert asked == [4, 4, 4]
+
+
+def test_probabilities_of_objects_on_tables_are_learned_of_these(scene, camera):
+    for weights, learned in (((0.0,) * 6 + (4.0,), True), (None, False)):
+        models, poses = scene
+        network = SomeAreTooFar(models)
+        network.poses = poses
+        calibration = weights and Calibration(weights, -2.0, (1.0, 2.0, 3.0), table=True)
+        estimator = KnowsTheCropCameras(
+            network, models, CROP, Effort(outline=False), table_calibration=calibration
+        )
+        boxes = [detection_of(one, poses[one.object_id], camera) for one in models]
+        for one in estimator(black(camera), boxes):
+            assert 0 < one.evidence.standing <= 1
+            expected = 1 / (1 + np.exp(2 - 4 * one.evidence.standing))
+            assert one.probability == (pytest.approx(expected) if learned else None)
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+def test_objects_that_nobody_asks_for_are_looked_at_once_and_help(scene, camera, passes):
+    models, poses = scene
+    network = SomeAreTooFar(models)
+    network.poses = poses
+    asked = []
+
+    class Counts(KnowsTheCropCameras):
+        def crop(self, observation, detections):
+            asked.extend(one.object_id for one in detections)
+            return super().crop(observation, detections)
+
+    boxes = [detection_of(one, poses[one.object_id], camera) for one in models]
+    estimator = Counts(network, models, CROP, Effort(outline=False, passes=passes))
+    found = estimator(black(camera), boxes, {AWAY: 1})
+    assert [one.object_id for one in found] == [AWAY]
+    assert sorted(asked) == sorted([1, 2, 3] + [AWAY] * passes)
+    alone = estimator(black(camera), boxes[-1:], {AWAY: 1})
+    assert abs(too_far(scene, found)) < 0.4 * too_far(scene, alone)
+    asked.clear()
+    for effort, seen in (
+        (Effort(outline=False, table=False), None),
+        (Effort(outline=False), np.full((camera.height, camera.width), 1000, np.float32)),
+    ):
+        estimator.effort = effort
+        estimator(Observation(black(camera).image, camera, seen), boxes, {AWAY: 1})
+    assert asked == [AWAY, AWAY]

@@ -4,13 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import trimesh
 
 from heatpose.geometry.rotations import matrix_from_vector, random_rotation
 from heatpose.geometry.transforms import make_transform, transform_points
 from heatpose.objects.catalogue import ObjectModel
+from heatpose.objects.mesh import Mesh
 from heatpose.solve.probability import spread_of
-from heatpose.solve.refine import covariance_of
-from heatpose.solve.table import FEWEST, stand_together
+from heatpose.solve.refine import covariance_of, perturbed
+from heatpose.solve.table import FEWEST, Plane, _Standing, contact_with, stand_together
 from heatpose.types import Evidence, PoseEstimate
 
 # A table as a camera sees it from above, some 35 degrees down: table's z is up.
@@ -158,6 +160,74 @@ def test_one_that_leans_stays_as_it_leans_but_touches_the_table(objects, rng):
     assert abs(gap(model, found.camera_from_object)) < 3
     turned = found.camera_from_object[:3, :3] @ leaning[:3, :3].T
     assert np.degrees(np.arccos((np.trace(turned) - 1) / 2)) < 0.5
+
+
+def test_one_that_leans_by_little_more_than_its_rests_allow_stays_as_it_leans(objects, rng):
+    true = scene(objects, rng)
+    true[4] = (true[4][0], standing(objects[true[4][0]], PLACES[4], 0, 0.4, tilt=np.radians(12)))
+    found = stand_together([estimate(*one) for one in true], objects)
+    np.testing.assert_allclose(found[4].camera_from_object, true[4][1], atol=1e-3)
+
+
+def test_what_is_seen_from_below_stands_on_nothing(objects, rng):
+    """Cones, which stand one way up: a table between them and the camera would hide them."""
+    shape = trimesh.creation.cone(40, 90, sections=64)
+    mesh = Mesh(
+        np.array(shape.vertices), np.array(shape.faces, np.int32), np.array(shape.vertex_normals)
+    )
+    cones = {1: replace(objects[1], mesh=mesh, keypoints=mesh.corners, diameter=100.0)}
+    over = np.diag([1.0, -1, -1, 1])
+    for turn, moves in ((np.eye(4), True), (over, False)):
+        tables = CAMERA_FROM_TABLE @ turn
+        poses = [tables @ make_transform(np.eye(3), [*place, 0]) for place in PLACES]
+        seen = [estimate(1, off_by(pose, rng)) for pose in poses]
+        found = stand_together(seen, cones)
+        assert all((one is not other) == moves for one, other in zip(found, seen, strict=True))
+
+
+def test_slopes_are_those_of_gap_and_lean(objects, rng):
+    pose = off_by(standing(objects[1], PLACES[0], 2, 0.4, tilt=0.05), rng)
+    there = _Standing(pose, np.eye(6), objects[1].rests, 161.0, 1.0)
+    normal = CAMERA_FROM_TABLE[:3, 2] + [0.03, -0.02, 0.01]
+    plane = Plane(normal / np.linalg.norm(normal), CAMERA_FROM_TABLE[:3, 3], np.zeros((3, 3)))
+    contact = contact_with(there, pose, plane)
+    assert len(contact.residuals) == 3
+    step = 1e-6
+    for i, change in enumerate(step * np.eye(6)):
+        moved = contact_with(there, perturbed(pose, change), plane).residuals
+        slopes = (moved - contact.residuals) / step
+        np.testing.assert_allclose(slopes, contact.by_pose[:, i], atol=1e-3)
+    for i in range(2):
+        other = replace(plane, normal=plane.normal + step * plane.across[i])
+        slope = (contact_with(there, pose, other).residuals - contact.residuals) / step
+        np.testing.assert_allclose(slope[0], contact.by_plane[0, i], atol=1e-2)
+    higher = replace(plane, point=plane.point + step * plane.normal)
+    slopes = (contact_with(there, pose, higher).residuals - contact.residuals) / step
+    np.testing.assert_allclose(slopes, contact.by_plane[:, 2], atol=1e-6)
+
+
+def test_an_object_moves_no_farther_in_more_steps(objects, rng, monkeypatch):
+    seen = [estimate(i, off_by(pose, rng)) for i, pose in scene(objects, rng)]
+    found = []
+    for steps in (2, 12):
+        monkeypatch.setattr("heatpose.solve.table.STEPS", steps)
+        found.append(stand_together(seen, objects))
+    for one, other, plain in zip(*found, seen, strict=True):
+        moved = [
+            e.camera_from_object[:3, 3] - plain.camera_from_object[:3, 3] for e in (one, other)
+        ]
+        np.testing.assert_allclose(*moved, atol=0.5)
+
+
+def test_a_probable_plane_is_taken_before_an_improbable_one(objects, rng):
+    """Three wrong poses, on a plane of their own 200 mm over the table, are asked first."""
+    true = scene(objects, rng)
+    up = np.append(CAMERA_FROM_TABLE[:3, 2] * 200, 0)[:, None] @ [[0, 0, 0, 1.0]]
+    seen = [estimate(i, pose + up, 0.01) for i, pose in true[:3]]
+    seen += [estimate(i, off_by(pose, rng, 0.01)) for i, pose in true[3:]]
+    found = stand_together(seen, objects)
+    assert errors(found[3:], true[3:]).max() < 12
+    np.testing.assert_allclose(errors(found[:3], true[:3]), 200, atol=1)
 
 
 def test_neither_the_order_nor_the_camera_s_turn_matters(objects, rng):

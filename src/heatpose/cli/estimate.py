@@ -308,7 +308,8 @@ def _poses_in(
     detections = tuple(estimator.detect(observation)) if given is None else given
     detected = time.perf_counter()
     boxes = tuple(frame.choose(detections))
-    estimates = tuple(frame.choose_poses(estimator(observation, boxes, frame.wanted)))
+    posed = estimator(observation, frame.look_at(detections), frame.wanted)
+    estimates = tuple(frame.choose_poses(posed))
     end = time.perf_counter()
     return FramePoses(frame, estimates, end - start, boxes, detections, detected - start)
 

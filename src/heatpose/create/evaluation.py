@@ -79,7 +79,7 @@ def _look(estimator: PoseEstimator, frame: Frame) -> _Seen:
     observation = frame.read()
     start = time.perf_counter()
     detections = estimator.detect(observation)
-    posed = estimator(observation, frame.choose(detections), frame.wanted)
+    posed = estimator(observation, frame.look_at(detections), frame.wanted)
     estimates = frame.choose_poses(posed)
     return _Seen(detections, estimates, time.perf_counter() - start)
 

@@ -17,6 +17,8 @@ from heatpose.types import Detection, Observation, PoseEstimate
 # Detections worth looking into for each instance of a target where the detector is a young one. Of
 # better detectors the first box is best: with Mask R-CNN's three cost 0.003 of AR.
 CANDIDATES = 5
+# Score from which on an object that is not wanted is looked at beside those that are.
+SURELY_THERE = 0.2
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,21 @@ class Frame:
             count = instances * self.candidates
             chosen += [one for one in best if one.object_id == object_id][:count]
         return chosen
+
+    def look_at(self, found: Iterable[Detection]) -> list[Detection]:
+        """Return what `choose` does, and beside it what is surely there of other objects.
+
+        Nobody asks for these, but they may stand on the same plane as those that are wanted.
+        """
+        found = list(found)
+        chosen = self.choose(found)
+        if self.wanted is None:
+            return chosen
+        others: dict[int, Detection] = {}
+        for one in sorted(found, key=lambda one: one.score, reverse=True):
+            if one.object_id not in self.wanted and one.score >= SURELY_THERE:
+                others.setdefault(one.object_id, one)
+        return [*chosen, *others.values()]
 
     def choose_poses(self, estimates: Iterable[PoseEstimate]) -> list[PoseEstimate]:
         """Return the best poses of each object, as many as are wanted of it."""

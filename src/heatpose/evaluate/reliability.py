@@ -106,7 +106,7 @@ def known_poses(
         observation = frame.read()
         given = frame.detections
         found = tuple(estimator.detect(observation)) if given is None else given
-        posed = estimator(observation, frame.choose(found), frame.wanted)
+        posed = estimator(observation, frame.look_at(found), frame.wanted)
         for one in frame.choose_poses(posed):
             if not _is_like_others(one, frame, on_tables):
                 unlike += 1
