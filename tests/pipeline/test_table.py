@@ -74,7 +74,7 @@ def test_an_object_comes_back_to_the_table_that_others_stand_on(scene, camera):
     _, alone = found(scene, camera, plain, n=2)
     assert too_far(scene, without) > 25
     assert too_far(scene, alone) == pytest.approx(too_far(scene, without), abs=0.1)
-    assert abs(too_far(scene, together)) < 0.4 * too_far(scene, without)
+    assert abs(too_far(scene, together)) < 0.5 * too_far(scene, without)
 
 
 def test_where_there_is_depth_it_needs_no_table(scene, camera, monkeypatch):
@@ -131,7 +131,7 @@ def test_objects_that_nobody_asks_for_are_looked_at_once_and_help(scene, camera,
     assert [one.object_id for one in found] == [AWAY]
     assert sorted(asked) == sorted([1, 2, 3] + [AWAY] * passes)
     alone = estimator(black(camera), boxes[-1:], {AWAY: 1})
-    assert abs(too_far(scene, found)) < 0.4 * too_far(scene, alone)
+    assert abs(too_far(scene, found)) < 0.5 * too_far(scene, alone)
     asked.clear()
     for effort, seen in (
         (Effort(outline=False, table=False), None),

@@ -29,7 +29,7 @@ from heatpose.types import PoseEstimate
 
 FEWEST = 3  # objects that must agree on a plane
 SCALE = 2.0  # how much wider than it says a pose from the picture is taken to be spread
-DISTANCE = 0.03  # how unsure its distance is besides, as a share of it
+DISTANCE = 0.02  # how unsure its distance is besides, as a share of it: that is what they err by
 TURN = np.radians(3)  # and its turn
 GAP = 0.02  # spread of the gap between an object that stands and the plane, diameters
 LEAN = np.radians(2)  # and of the angle between the plane's normal and up where it rests
