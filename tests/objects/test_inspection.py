@@ -25,6 +25,8 @@ def test_a_closed_box_has_nothing_to_say(tmp_path, brick_mesh):
     for row in turns:
         assert np.trace(np.reshape(row, (4, 4))) == pytest.approx(0, abs=0.01)  # half turns
     assert len(turns) == 3
+    down = np.array(record.pop("down"))  # on each of its six sides
+    assert len(down) == 6 and {tuple(np.abs(one)) for one in down} == set(map(tuple, np.eye(3)))
     assert record == {
         "coloured_symmetries": {},
         "unit": "mm",

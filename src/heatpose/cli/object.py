@@ -46,7 +46,7 @@ def inspect(
         int | None, typer.Option(min=1, max=1000, help="How many; 32, or 9 with bbox.")
     ] = None,
 ) -> None:
-    """Show unit, size, holes, colour and symmetries of a CAD model, and draw it from four sides.
+    """Show unit, size, holes, colour, symmetries, rests of a CAD model; draw it from four sides.
 
     Symmetries are turns after which shape, or shape and colour, look the same; --json has them as
     models_info.json of BOP wants them.
@@ -94,6 +94,9 @@ def _table(found: "Inspection") -> "Table":
 def _rows(found: "Inspection") -> list[tuple[str, str]]:
     mesh, topology = found.mesh, found.topology
     centre = ", ".join(f"{value:.2f}" for value in mesh.centre)
+    directions = [(one.round(2) + 0.0).tolist() for one in found.down]  # no -0.00
+    downs = ", ".join(f"({x:.2f} {y:.2f} {z:.2f})" for x, y, z in directions)
+    rests = f"{len(found.down)} ways, down is {downs}" if downs else "in no way that is known"
     holes = f"{topology.holes} with {topology.boundary_edges} boundary edges"
     return [
         ("unit", str(found.unit)),
@@ -107,4 +110,5 @@ def _rows(found: "Inspection") -> list[tuple[str, str]]:
         ("colour", found.colour),
         ("symmetries", str(found.symmetries)),
         ("with colour", str(found.coloured_symmetries)),
+        ("rests", rests),
     ]

@@ -11,6 +11,7 @@ from scipy.sparse.csgraph import connected_components
 
 from heatpose.geometry.arrays import Array
 from heatpose.objects.mesh import Mesh, diameter, face_areas, read_mesh_with_unit
+from heatpose.objects.rests import find_rests
 from heatpose.objects.symmetry_search import Symmetries, find_symmetries
 from heatpose.objects.units import LengthUnit
 
@@ -40,6 +41,7 @@ class Inspection:
     topology: Topology
     symmetries: Symmetries  # of the shape
     coloured_symmetries: Symmetries  # of shape and colour
+    down: Array  # which way is down where it rests on a plane, (k, 3), unit
     unused_vertices: int  # that no face needs
     warnings: tuple[str, ...]
 
@@ -77,6 +79,7 @@ class Inspection:
             "degenerate_faces": self.topology.degenerate_faces,
             "symmetries": self.symmetries.as_info(),
             "coloured_symmetries": self.coloured_symmetries.as_info(),
+            "down": self.down.round(6).tolist(),
             "unused_vertices": self.unused_vertices,
             "colour": self.colour,
             "warnings": list(self.warnings),
@@ -105,6 +108,7 @@ def inspect_mesh(path: Path, unit: str | None = None) -> Inspection:
         topology=topology,
         symmetries=find_symmetries(mesh, with_colour=False),
         coloured_symmetries=find_symmetries(mesh),
+        down=find_rests(mesh).down,
         unused_vertices=unused,
         warnings=tuple(_warnings(mesh, found, across, topology, unused)),
     )
