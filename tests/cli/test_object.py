@@ -30,6 +30,8 @@ def test_it_prints_a_table_and_draws_a_picture(folder):
         "(5.00, -8.00, 12.00) mm, 15.26 mm from the origin",
         "none, the surface is closed",
         "vertex colours",
+        "6 ways, down is (",
+        "(0.00 0.00 -1.00)",
         "32 keypoints -> brick_views.png",
     ]:
         assert words in result.output
