@@ -36,8 +36,9 @@ def find_rests(mesh: Mesh) -> Rests:
     except QhullError:  # flat
         return Rests(outermost(mesh.vertices), np.zeros((0, 3)))
     corners, normals = mesh.vertices[hull.vertices], hull.equations[:, :3]
-    from_middle = corners - _middle_of_mass(mesh.vertices[hull.simplices])
-    heights = (normals @ from_middle.T).max(axis=1)
+    middle = _middle_of_mass(mesh.vertices[hull.simplices])
+    from_middle = corners - middle
+    heights = -(normals @ middle + hull.equations[:, 3])
     down, left = [], np.argsort(heights, kind="stable")
     while len(left):
         normal, height = normals[left[0]], heights[left[0]]

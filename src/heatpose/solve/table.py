@@ -47,9 +47,8 @@ class Plane:
 
     normal: Array  # (3,), unit, camera frame, up: towards the camera
     point: Array  # one of it, (3,), mm, camera frame
-    covariance: (
-        Array  # (3, 3): of what is added to the normal along `across`, and of its height, mm
-    )
+    # (3, 3), of what is added to the normal along `across`, and of its height, mm.
+    covariance: Array
 
     @cached_property
     def across(self) -> Array:
