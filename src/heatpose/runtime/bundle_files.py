@@ -91,7 +91,7 @@ def _zipped(files: Mapping[str, bytes]) -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         for name, content in files.items():
-            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED, 9)
         archive.comment = _SEAL + b"0" * 64  # so that its length is already the right one
     content = packed.getvalue()[:-_SEAL_LENGTH]
     return content + _SEAL + sha256(content).encode()

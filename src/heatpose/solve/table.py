@@ -8,8 +8,8 @@ lies, as sure as its own picture leaves it.
 
 Nothing is known of the plane before. Each object in each of its rests says where it would lie; the
 one that most objects agree with is taken, and then moved together with all of them to where they
-agree best. Objects that lean or lie on others disagree, and stay where they are; so do all where
-too few agree.
+agree best. Objects that lie on others disagree and stay where they are, those that lean only touch
+it, and where too few agree nothing moves.
 """
 
 from collections.abc import Mapping, Sequence
