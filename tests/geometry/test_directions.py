@@ -1,8 +1,8 @@
-"""Directions spread evenly over the sphere."""
+"""Directions spread evenly over the sphere, and those square to one."""
 
 import numpy as np
 
-from heatpose.geometry.directions import even_directions
+from heatpose.geometry.directions import even_directions, tangents
 
 
 def test_directions_are_unit_vectors_that_leave_no_gaps_and_do_not_crowd() -> None:
@@ -20,3 +20,10 @@ def test_the_first_half_is_the_upper_half_of_the_sphere() -> None:
     directions = even_directions(600)
     assert (directions[:300, 2] > 0).all()
     assert (directions[300:, 2] < 0).all()
+
+
+def test_tangents_are_square_to_a_direction_and_to_each_other(rng):
+    for direction in [*np.eye(3), *rng.standard_normal((5, 3))]:
+        direction = direction / np.linalg.norm(direction)
+        frame = np.vstack([tangents(direction), direction])
+        np.testing.assert_allclose(frame @ frame.T, np.eye(3), atol=1e-12)

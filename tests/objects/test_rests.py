@@ -4,7 +4,7 @@ import trimesh
 
 from heatpose.geometry.rotations import random_rotation
 from heatpose.objects.mesh import Mesh
-from heatpose.objects.rests import find_rests, tangents
+from heatpose.objects.rests import find_rests
 
 
 def as_mesh(shape):
@@ -85,10 +85,3 @@ def test_a_flat_sheet_rests_nowhere_that_is_known():
     rests = find_rests(sheet)
     assert rests.down.shape == (0, 3)
     assert same_directions(rests.corners / 50 - [0, 0, 1], square[:4] / 50 - [0, 0, 1])
-
-
-def test_tangents_are_square_to_a_direction_and_to_each_other(rng):
-    for direction in [*np.eye(3), *rng.standard_normal((5, 3))]:
-        direction = direction / np.linalg.norm(direction)
-        frame = np.vstack([tangents(direction), direction])
-        np.testing.assert_allclose(frame @ frame.T, np.eye(3), atol=1e-12)

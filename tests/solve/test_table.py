@@ -12,7 +12,7 @@ from heatpose.objects.catalogue import ObjectModel
 from heatpose.objects.mesh import Mesh
 from heatpose.solve.probability import spread_of
 from heatpose.solve.refine import covariance_of, perturbed
-from heatpose.solve.table import FEWEST, Plane, _Standing, contact_with, stand_together
+from heatpose.solve.table import FEWEST, Plane, Standing, contact_with, stand_together
 from heatpose.types import Evidence, PoseEstimate
 
 # A table as a camera sees it from above, some 35 degrees down: table's z is up.
@@ -187,7 +187,7 @@ def test_what_is_seen_from_below_stands_on_nothing(objects, rng):
 
 def test_slopes_are_those_of_gap_and_lean(objects, rng):
     pose = off_by(standing(objects[1], PLACES[0], 2, 0.4, tilt=0.05), rng)
-    there = _Standing(pose, np.eye(6), objects[1].rests, 161.0, 1.0)
+    there = Standing(pose, np.eye(6), objects[1].rests, 161.0, 1.0)
     normal = CAMERA_FROM_TABLE[:3, 2] + [0.03, -0.02, 0.01]
     plane = Plane(normal / np.linalg.norm(normal), CAMERA_FROM_TABLE[:3, 3], np.zeros((3, 3)))
     contact = contact_with(there, pose, plane)

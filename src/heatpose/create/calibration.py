@@ -32,7 +32,8 @@ def calibrate_bundle(trained: Path, out: Path, dataset: BopDataset) -> str:
         those with depth; or why it has none.
     """
     bundle = read_bundle(trained)
-    known = [one.object_id for one in bundle.objects]
+    estimator = PoseEstimator.from_bundle(bundle, threshold=LEAST_SCORE)
+    known = list(estimator.objects)
     frames = frames_of_targets(dataset, None, known, known_only=True, candidates=CANDIDATES)
     said = []
     measured = with_depth_of(frames, dataset)
@@ -41,8 +42,7 @@ def calibrate_bundle(trained: Path, out: Path, dataset: BopDataset) -> str:
         ("on tables ", frames, True),
         ("with depth ", measured, False),
     ):
-        effort = Effort(table=table)
-        estimator = PoseEstimator.from_bundle(bundle, effort, threshold=LEAST_SCORE)
+        estimator.effort = Effort(table=table)
         try:
             progress = partial(track, description=f"calibrating {name}", transient=True)
             poses = known_poses(estimator, seen, dataset, progress)

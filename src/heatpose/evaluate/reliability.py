@@ -115,18 +115,9 @@ def known_poses(
             estimates.append((frame, one))
             right.append(is_right)
             errors.append(wrong_by)
-    if not estimates and unlike and on_tables:
-        raise DataError(
-            f"none of {len(frames)} images of {dataset.root} shows enough objects to look for a "
-            f"plane that they stand on: {unlike} poses were found"
-        )
-    if not estimates and unlike:
-        raise DataError(
-            f"depth had no say in any of the {unlike} poses found in {len(frames)} images of "
-            f"{dataset.root}: is it missing, or in another unit than its scale says?"
-        )
     if not estimates:
-        raise DataError(f"no pose was found in {len(frames)} images of {dataset.root}")
+        images = f"{len(frames)} images of {dataset.root}"
+        raise DataError(_why_there_are_none(unlike, images, on_tables))
     return KnownPoses(
         groups=np.array([f.scene_id if several else f.image_id for f, _ in estimates]),
         evidence=tuple(one.evidence for _, one in estimates if one.evidence is not None),
@@ -136,6 +127,20 @@ def known_poses(
         spreads=np.stack(
             [one.keypoint_spreads for _, one in estimates if one.keypoint_spreads is not None]
         ),
+    )
+
+
+def _why_there_are_none(unlike: int, images: str, on_tables: bool) -> str:
+    if not unlike:
+        return f"no pose was found in {images}"
+    if on_tables:
+        return (
+            f"none of {images} shows enough objects to look for a plane that they stand on: "
+            f"{unlike} poses were found"
+        )
+    return (
+        f"depth had no say in any of the {unlike} poses found in {images}: is it missing, or in "
+        "another unit than its scale says?"
     )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 
 from heatpose.geometry.arrays import Array
+from heatpose.geometry.directions import tangents
 from heatpose.objects.mesh import Mesh, outermost
 
 TILT = np.radians(10)  # by which an object is pushed over, to see whether it comes back
@@ -67,10 +68,3 @@ def _around(direction: Array) -> Array:
     sides = np.cos(angles) * aside + np.sin(angles) * up
     around: Array = np.cos(TILT) * direction + np.sin(TILT) * sides
     return around
-
-
-def tangents(direction: Array) -> Array:
-    """Return two unit vectors (2, 3) square to a unit vector (3,) and to each other."""
-    first = np.cross(direction, np.eye(3)[np.argmin(np.abs(direction))])
-    first /= np.linalg.norm(first)
-    return np.stack([first, np.cross(direction, first)])

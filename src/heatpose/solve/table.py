@@ -19,10 +19,11 @@ from functools import cached_property
 import numpy as np
 
 from heatpose.geometry.arrays import Array
+from heatpose.geometry.directions import tangents
 from heatpose.geometry.rotations import skew, vector_from_matrix
 from heatpose.geometry.transforms import transform_points
 from heatpose.objects.catalogue import ObjectModel
-from heatpose.objects.rests import Rests, tangents
+from heatpose.objects.rests import Rests
 from heatpose.solve.probability import spread_of
 from heatpose.solve.refine import covariance_of, own_from_left, perturbed
 from heatpose.types import PoseEstimate
@@ -57,7 +58,7 @@ class Plane:
 
 
 @dataclass(frozen=True, eq=False)
-class _Standing:
+class Standing:
     """An object that may stand on something."""
 
     pose: Array  # camera_from_object, (4, 4), mm
@@ -68,7 +69,7 @@ class _Standing:
 
 
 @dataclass(frozen=True, eq=False)
-class _Contact:
+class Contact:
     """How far an object is from standing on a plane: a gap, mm, and, if it does, its lean."""
 
     residuals: Array  # (m,), m = 1 or 3
@@ -91,7 +92,7 @@ def stand_together(
         plane. Their evidence says how well they do.
     """
     standing = [
-        _Standing(
+        Standing(
             one.camera_from_object,
             _doubted(one),
             objects[one.object_id].rests,
@@ -128,7 +129,7 @@ def _doubted(one: PoseEstimate) -> Array:
     return covariance
 
 
-def find_plane_under(objects: Sequence[_Standing]) -> Plane | None:
+def find_plane_under(objects: Sequence[Standing]) -> Plane | None:
     """Find the plane that most objects stand on; None where fewer than `FEWEST` do."""
     if len(objects) < FEWEST:
         return None
@@ -144,7 +145,7 @@ def find_plane_under(objects: Sequence[_Standing]) -> Plane | None:
     return plane if agreeing >= FEWEST else None
 
 
-def _proposed(objects: Sequence[_Standing]) -> Plane | None:
+def _proposed(objects: Sequence[Standing]) -> Plane | None:
     """Return the plane under one of the objects in one of its rests that most others agree with."""
     downs = [one.rests.down @ one.pose[:3, :3].T for one in objects]
     normals = -np.concatenate(downs)  # (h, 3)
@@ -177,7 +178,7 @@ def _proposed(objects: Sequence[_Standing]) -> Plane | None:
     return Plane(normals[best], points[best], np.zeros((3, 3)))
 
 
-def contact_with(one: _Standing, pose: Array, plane: Plane) -> _Contact:
+def contact_with(one: Standing, pose: Array, plane: Plane) -> Contact:
     """Return how far an object in a pose (4, 4) is from standing on a plane."""
     normal, across = plane.normal, plane.across
     turned = one.rests.corners @ pose[:3, :3].T
@@ -197,10 +198,10 @@ def contact_with(one: _Standing, pose: Array, plane: Plane) -> _Contact:
         by_pose[1:, :3] = across @ skew(rest).T
         by_plane[1:, :2] = np.eye(2)
     variances = np.array([(GAP * one.diameter) ** 2, LEAN**2, LEAN**2][:n])
-    return _Contact(residuals, by_pose, by_plane, variances)
+    return Contact(residuals, by_pose, by_plane, variances)
 
 
-def _distances(one: _Standing, contact: _Contact) -> tuple[float, ...]:
+def _distances(one: Standing, contact: Contact) -> tuple[float, ...]:
     """Return the squared distances, in spreads, of the gap, and of the lean if there is one."""
     spread = contact.by_pose @ one.covariance @ contact.by_pose.T + np.diag(contact.variances)
     gap = float(contact.residuals[0] ** 2 / spread[0, 0])
@@ -210,20 +211,20 @@ def _distances(one: _Standing, contact: _Contact) -> tuple[float, ...]:
     return gap, float(lean @ np.linalg.solve(spread[1:, 1:], lean))
 
 
-def _precisions(one: _Standing, contact: _Contact) -> Array:
+def _precisions(one: Standing, contact: Contact) -> Array:
     """Return how far residuals are heard, (m,): less the farther off they are."""
     heard = _heard(one, contact)
     precisions: Array = np.repeat(heard, [1, 2][: len(heard)]) / contact.variances
     return precisions
 
 
-def _heard(one: _Standing, contact: _Contact) -> Array:
+def _heard(one: Standing, contact: Contact) -> Array:
     """Return how far the gap is heard, and the lean if there is one, each in [0, 1]."""
     off = np.array(_distances(one, contact))
     return np.where(off < FARTHEST, 1 / (1 + off / HALF) ** 2, 0)
 
 
-def _adjusted(objects: Sequence[_Standing], plane: Plane) -> Plane:
+def _adjusted(objects: Sequence[Standing], plane: Plane) -> Plane:
     """Move a plane to where all objects, each as sure as it is, agree on it best."""
     normal_equations, pull = np.zeros((3, 3)), np.zeros(3)
     for one in objects:
@@ -244,7 +245,7 @@ def _adjusted(objects: Sequence[_Standing], plane: Plane) -> Plane:
     return Plane(normal, plane.point + change[2] * normal, covariance)
 
 
-def _moved(one: PoseEstimate, there: _Standing, plane: Plane, model: ObjectModel) -> PoseEstimate:
+def _moved(one: PoseEstimate, there: Standing, plane: Plane, model: ObjectModel) -> PoseEstimate:
     """Return an estimate that stands on a plane, as sure as it then is."""
     prior = np.asarray(np.linalg.inv(there.covariance), float)
     pose: Array = there.pose
