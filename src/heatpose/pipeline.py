@@ -212,17 +212,15 @@ class PoseEstimator:
             observation = undistort(
                 observation if self.effort.depth else replace(observation, depth=None)
             )
-        measured = self.effort.geometry and _has_depth(observation)
+        measured = self._is_measured(observation)
         if measured or not self.effort.table:
             boxes = [found for found in boxes if _is_wanted(found.object_id, wanted)]
         estimates, others = self.find(observation, boxes, wanted)
         if measured:
             with self.timed("depth"):
                 estimates = self.fit_depth(estimates, observation)
-        elif self.effort.table and len(estimates) + len(others) >= FEWEST:
-            with self.timed("table"):
-                together = stand_together([*estimates, *others], self.objects)[: len(estimates)]
-                estimates = [with_probability(one, self.table_calibration) for one in together]
+        elif self.effort.table:
+            estimates = self.stand_together(estimates, others)
         if self.effort.markings and any(map(self.markings.tell, estimates)):
             with self.timed("markings"):
                 estimates = self.turn_as_marked(estimates, observation)
@@ -237,7 +235,8 @@ class PoseEstimator:
     ) -> tuple[list[PoseEstimate], list[PoseEstimate]]:
         """Find poses by all passes over an image without distortion, but for tables and depth.
 
-        While there are candidates, one look at each tells them apart.
+        While there are candidates, one look at each tells them apart, and, without depth, how well
+        they stand on one plane with others.
 
         Returns:
             Poses of what is wanted, and those of other objects after the first pass.
@@ -250,8 +249,12 @@ class PoseEstimator:
         ]
         others = [pose for _, pose in found if not _is_wanted(pose.object_id, wanted)]
         found = [one for one in found if _is_wanted(one[1].object_id, wanted)]
+        on_tables = self.effort.table and not self._is_measured(observation)
         for left in range(self.effort.passes - 1, 0, -1):
-            found = most_promising(found, wanted)
+            ranked = [pose for _, pose in found]
+            if on_tables and has_candidates(ranked, wanted):
+                ranked = self.stand_together(ranked, others)
+            found = most_promising(found, [one.rank for one in ranked], wanted)
             closer = at_poses(found, self.objects, observation.camera)
             again = self._look(observation, closer, self._looks(closer, wanted, left))
             found = [(box, surer(pose, new)) for (box, pose), new in zip(found, again, strict=True)]
@@ -406,6 +409,16 @@ class PoseEstimator:
                 self.threads,
             )
 
+    def stand_together(
+        self, estimates: Sequence[PoseEstimate], others: Sequence[PoseEstimate]
+    ) -> list[PoseEstimate]:
+        """Put poses onto the plane that they, and others beside them, seem to stand on."""
+        if len(estimates) + len(others) < FEWEST:
+            return list(estimates)
+        with self.timed("table"):
+            together = stand_together([*estimates, *others], self.objects)[: len(estimates)]
+            return [with_probability(one, self.table_calibration) for one in together]
+
     def fit_depth(
         self, estimates: Sequence[PoseEstimate], observation: Observation, again: bool = False
     ) -> list[PoseEstimate]:
@@ -446,6 +459,9 @@ class PoseEstimator:
         corrected = iter(turned)
         pairs = zip(estimates, found, strict=True)
         return [one if other is None else next(corrected) for one, other in pairs]
+
+    def _is_measured(self, observation: Observation) -> bool:
+        return self.effort.geometry and _has_depth(observation)
 
     def _indices(self, detections: Sequence[Detection]) -> NDArray[np.int64]:
         return np.array([self._index[found.object_id] for found in detections], np.int64)

@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,12 @@ from PIL import Image as Pillow
 from heatpose.data.bop import BopDataset, FrameCamera, Target, write_detections
 from heatpose.data.bop_files import write_scene_camera, write_targets
 from heatpose.data.cameras import write_camera
-from heatpose.data.frames import frames_of_images, frames_of_targets, with_depth_of
+from heatpose.data.frames import (
+    frames_of_images,
+    frames_of_targets,
+    usual_candidates,
+    with_depth_of,
+)
 from heatpose.data.images import write_image
 from heatpose.errors import DataError, UnknownObjectError
 from heatpose.geometry.camera import Camera
@@ -176,6 +182,12 @@ def test_candidates_are_several_boxes_for_each_instance_but_no_doubles(dataset):
     found = [moved(5, 0.9), moved(5, 0.8, 0.5), moved(5, 0.5, 12), moved(5, 0.4, 24)]
     assert [d.score for d in frame.choose(found)] == [0.9, 0.5, 0.4]
     assert frame.wanted[5] == 2
+
+
+def test_more_boxes_of_the_own_detector_are_looked_into_than_of_a_file_and_of_true_ones_none():
+    own, given = usual_candidates(None, False), usual_candidates(Path("boxes.json"), False)
+    assert own > given > 1
+    assert usual_candidates(None, True) == 1
 
 
 def test_beside_candidates_the_best_of_other_objects_is_looked_at_where_it_is_surely_there(dataset):

@@ -1,5 +1,7 @@
 """Objects of a picture that stand on one plane, as the whole estimator sees them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -140,3 +142,44 @@ def test_objects_that_nobody_asks_for_are_looked_at_once_and_help(scene, camera,
         estimator.effort = effort
         estimator(Observation(black(camera).image, camera, seen), boxes, {AWAY: 1})
     assert asked == [AWAY, AWAY]
+
+
+class OneFloats(TrueHeatmaps):
+    """Draws an object higher up than it is, where it is looked at higher up in the picture."""
+
+    above = make_transform(np.eye(3), [0, -150.0, 0])
+
+    def __call__(self, *given):
+        maps = []
+        cameras, true = self.cameras, self.poses
+        for camera, index in zip(cameras, given[1], strict=True):
+            place = camera.project(true[self.objects[index].object_id][None, :3, 3])[0]
+            floats = place[1] > camera.height
+            self.cameras = [camera]
+            self.poses = {i: self.above @ pose if floats else pose for i, pose in true.items()}
+            maps.append(super().__call__(given[0][:1], [index]))
+        self.cameras, self.poses = cameras, true
+        return np.concatenate(maps)
+
+
+@pytest.mark.parametrize("table", [False, True])
+def test_of_two_candidates_the_one_that_stands_with_others_is_looked_at_again(scene, camera, table):
+    models, poses = scene
+    network = OneFloats(models)
+    network.poses = poses
+    calibration = Calibration((0.0,) * 6 + (4.0,), -2.0, (1.0, 2.0, 3.0), table=True)
+    estimator = KnowsTheCropCameras(
+        network,
+        models,
+        CROP,
+        Effort(outline=False, passes=2, table=table),
+        table_calibration=calibration,
+    )
+    floating = detection_of(models[-1], network.above @ poses[AWAY], camera)
+    boxes = [detection_of(one, poses[one.object_id], camera) for one in models]
+    found = estimator(
+        black(camera), [*boxes, replace(floating, score=1.0)], dict.fromkeys(poses, 1)
+    )
+    [place] = [one.camera_from_object[:3, 3] for one in found if one.object_id == AWAY]
+    expected = poses[AWAY] if table else network.above @ poses[AWAY]
+    assert np.linalg.norm(place - expected[:3, 3]) < 15

@@ -78,19 +78,28 @@ def test_without_probabilities_keypoints_say_which_is_surer():
     assert surer(mute, weak).evidence == weak.evidence
 
 
+def scores(found):
+    return [pose.score for _, pose in found]
+
+
 def test_half_of_the_candidates_are_given_up_but_not_the_last_ones():
     found = [(Detection(7, BOX, 1.0), posed(score=s)) for s in (0.1, 0.5, 0.3, 0.9, 0.2)]
     found += [(Detection(3, BOX, 1.0), posed(object_id=3, score=0.01))]
 
-    def scores(found):
-        return [pose.score for _, pose in found]
+    def best(found, wanted):
+        return most_promising(found, scores(found), wanted)
 
-    once = most_promising(found, {7: 1, 3: 1})
+    once = best(found, {7: 1, 3: 1})
     assert scores(once) == [0.9, 0.5, 0.3, 0.01]
-    assert scores(most_promising(once, {7: 1, 3: 1})) == [0.9, 0.5, 0.01]
-    assert scores(most_promising(found, {7: 4})) == [0.9, 0.5, 0.3, 0.2]
-    assert most_promising(found, None) == found
-    assert most_promising([], {7: 1}) == []
+    assert scores(best(once, {7: 1, 3: 1})) == [0.9, 0.5, 0.01]
+    assert scores(best(found, {7: 4})) == [0.9, 0.5, 0.3, 0.2]
+    assert best(found, None) == found
+    assert best([], {7: 1}) == []
+
+
+def test_candidates_are_kept_by_the_ranks_that_are_given():
+    found = [(Detection(7, BOX, 1.0), posed(score=s)) for s in (0.1, 0.5, 0.3)]
+    assert scores(most_promising(found, [3.0, 1.0, 2.0], {7: 1})) == [0.1, 0.3]
 
 
 def test_candidates_are_boxes_beyond_those_wanted():

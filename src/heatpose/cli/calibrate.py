@@ -128,14 +128,14 @@ def _frames(
 ) -> "list[Frame]":
     """Return all targets that the bundle knows, with the boxes they are looked for in."""
     from heatpose.data.frames import (
-        CANDIDATES,
         frames_of_targets,
+        usual_candidates,
         with_depth_of,
         with_true_boxes,
     )
 
     known = [one.object_id for one in bundle.objects]
-    candidates = 1 if true_boxes or boxes is not None else CANDIDATES
+    candidates = usual_candidates(boxes, true_boxes)
     frames = frames_of_targets(dataset, boxes, known, known_only=True, candidates=candidates)
     if depth:
         frames = [frame for frame in with_depth_of(frames, dataset) if frame.depth is not None]

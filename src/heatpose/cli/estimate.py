@@ -78,7 +78,7 @@ def estimate(
         typer.Option(
             min=1,
             help="Boxes looked into for each target of a data set; one pose stays.",
-            show_default="5 where the bundle's detector is asked, else 1",
+            show_default="5 where the bundle's detector is asked, 2 of a file",
         ),
     ] = None,
     looks: Annotated[
@@ -154,9 +154,9 @@ def estimate(
     """
     from heatpose.data.bop import BopDataset
     from heatpose.data.frames import (
-        CANDIDATES,
         frames_of_images,
         frames_of_targets,
+        usual_candidates,
         with_depth_of,
         with_true_boxes,
     )
@@ -174,7 +174,7 @@ def estimate(
     contents = read_bundle(bundle)
     known = [one.object_id for one in contents.objects]
     has_boxes = boxes is not None or true_boxes
-    candidates = candidates or (1 if has_boxes else CANDIDATES)
+    candidates = candidates or usual_candidates(boxes, true_boxes)
     if dataset is not None and not images and camera is None:
         data = BopDataset(dataset, split, targets)
         frames = frames_of_targets(data, boxes, known, known_only=known_only, candidates=candidates)

@@ -14,9 +14,10 @@ from heatpose.errors import DataError, UnknownObjectError
 from heatpose.geometry.camera import Camera
 from heatpose.types import Detection, Observation, PoseEstimate
 
-# Detections worth looking into for each instance of a target where the detector is a young one. Of
-# better detectors the first box is best: with Mask R-CNN's three cost 0.003 of AR.
+# Detections worth looking into for each instance of a target: of the bundle's detector, which is a
+# young one, and of a file, which better ones write.
 CANDIDATES = 5
+GIVEN_CANDIDATES = 2
 # Score from which on an object that is not wanted is looked at beside those that are.
 SURELY_THERE = 0.2
 
@@ -97,6 +98,13 @@ class Frame:
         for object_id, instances in self.wanted.items():
             chosen += [one for one in best if one.object_id == object_id][:instances]
         return chosen
+
+
+def usual_candidates(boxes_file: Path | None, true_boxes: bool) -> int:
+    """Return how many boxes are looked into for each instance, by where they come from."""
+    if true_boxes:
+        return 1
+    return CANDIDATES if boxes_file is None else GIVEN_CANDIDATES
 
 
 def frames_of_images(

@@ -53,25 +53,34 @@ def _sureness(estimate: PoseEstimate) -> float:
     return 0.0 if estimate.evidence is None else estimate.evidence.support
 
 
-def has_candidates(detections: Sequence[Detection], wanted: Mapping[int, int] | None) -> bool:
-    """Say whether any object has more boxes than instances that are wanted of it."""
+def has_candidates(
+    found: Sequence[Detection | PoseEstimate], wanted: Mapping[int, int] | None
+) -> bool:
+    """Say whether any object has more boxes, or poses, than instances that are wanted of it."""
     if wanted is None:
         return False
-    counts = Counter(one.object_id for one in detections)
+    counts = Counter(one.object_id for one in found)
     return any(count > wanted.get(object_id, 0) for object_id, count in counts.items())
 
 
-def most_promising(found: Sequence[Found], wanted: Mapping[int, int] | None) -> list[Found]:
+def most_promising(
+    found: Sequence[Found], ranks: Sequence[float], wanted: Mapping[int, int] | None
+) -> list[Found]:
     """Return the better half of each object's candidates, but as many as are wanted of it.
 
     All of them where nobody says how many are wanted.
+
+    Args:
+        found: the candidates of all objects.
+        ranks: of each of them; more is better.
+        wanted: instances by object id.
     """
     if wanted is None:
         return list(found)
     kept: list[Found] = []
+    best = sorted(range(len(found)), key=lambda i: -ranks[i])
     for object_id, instances in wanted.items():
-        own = [one for one in found if one[1].object_id == object_id]
-        own.sort(key=lambda one: -one[1].rank)
+        own = [found[i] for i in best if found[i][1].object_id == object_id]
         kept += own[: max(instances, (len(own) + 1) // 2)]
     return kept
 
