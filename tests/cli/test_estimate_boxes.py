@@ -55,9 +55,10 @@ def test_targets_take_the_best_detections_however_unsure(toys):
     }
 
 
-def test_several_candidates_of_a_file_are_looked_into_when_asked(toys):
-    result = toys.on_dataset("--no-overlays", "--candidates", "3")
-    assert result.stdout.startswith("1 poses of 2 boxes in 2 images: ")
+@pytest.mark.parametrize(("options", "boxes"), [((), 2), (("--candidates", "1"), 1)])
+def test_two_candidates_of_a_file_are_looked_into_unless_said_otherwise(toys, options, boxes):
+    result = toys.on_dataset("--no-overlays", *options)
+    assert result.stdout.startswith(f"1 poses of {boxes} boxes in 2 images: "), result.output
 
 
 def test_any_onnx_detector_can_be_plugged_in(toys):

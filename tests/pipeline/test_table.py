@@ -162,24 +162,39 @@ class OneFloats(TrueHeatmaps):
         return np.concatenate(maps)
 
 
-@pytest.mark.parametrize("table", [False, True])
-def test_of_two_candidates_the_one_that_stands_with_others_is_looked_at_again(scene, camera, table):
+def with_two_candidates(scene, camera, table=True, depth=None):
+    """Where an object is said to be of which two boxes are given, the higher one surer."""
     models, poses = scene
     network = OneFloats(models)
     network.poses = poses
     calibration = Calibration((0.0,) * 6 + (4.0,), -2.0, (1.0, 2.0, 3.0), table=True)
-    estimator = KnowsTheCropCameras(
-        network,
-        models,
-        CROP,
-        Effort(outline=False, passes=2, table=table),
-        table_calibration=calibration,
-    )
+    effort = Effort(outline=False, passes=2, table=table)
+    estimator = KnowsTheCropCameras(network, models, CROP, effort, table_calibration=calibration)
     floating = detection_of(models[-1], network.above @ poses[AWAY], camera)
     boxes = [detection_of(one, poses[one.object_id], camera) for one in models]
-    found = estimator(
-        black(camera), [*boxes, replace(floating, score=1.0)], dict.fromkeys(poses, 1)
-    )
+    seen = Observation(black(camera).image, camera, depth)
+    found = estimator(seen, [*boxes, replace(floating, score=1.0)], dict.fromkeys(poses, 1))
     [place] = [one.camera_from_object[:3, 3] for one in found if one.object_id == AWAY]
-    expected = poses[AWAY] if table else network.above @ poses[AWAY]
+    return place
+
+
+@pytest.mark.parametrize("table", [False, True])
+def test_of_two_candidates_the_one_that_stands_with_others_is_looked_at_again(scene, camera, table):
+    place = with_two_candidates(scene, camera, table)
+    expected = scene[1][AWAY] if table else OneFloats.above @ scene[1][AWAY]
     assert np.linalg.norm(place - expected[:3, 3]) < 15
+
+
+def test_where_there_is_depth_no_plane_tells_candidates_apart(scene, camera, monkeypatch):
+    asked = []
+
+    def stand_together(estimates, objects):
+        asked.append(len(estimates))
+        return list(estimates)
+
+    monkeypatch.setattr("heatpose.pipeline.stand_together", stand_together)
+    depth = np.full((camera.height, camera.width), 1000, np.float32)
+    with_two_candidates(scene, camera, depth=depth)
+    assert asked == []
+    with_two_candidates(scene, camera, depth=np.full_like(depth, np.nan))
+    assert asked == [5, 4]
