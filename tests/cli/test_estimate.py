@@ -62,7 +62,7 @@ def test_in_a_sequence_each_frame_follows_the_one_before(toys, monkeypatch):
 def test_each_target_of_a_dataset_takes_its_best_box(toys):
     result = toys.on_dataset("--no-overlays")
     assert result.exit_code == 0, result.output
-    assert result.stdout.startswith("1 poses of 1 boxes in 2 images: ")
+    assert result.stdout.startswith("1 poses of 2 boxes in 2 images: ")
     assert toys.left_behind() == ["poses.json", "results.csv"]
     [found] = read_results(toys.folder / "out" / "results.csv")
     assert (found.scene_id, found.image_id, found.object_id) == (2, 4, 7)

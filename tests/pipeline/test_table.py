@@ -47,6 +47,19 @@ def scene(brick_mesh):
     return models, poses
 
 
+@pytest.fixture
+def asked(monkeypatch):
+    """Of how many objects a plane is looked for, each time."""
+    counts = []
+
+    def stand_together(estimates, objects):
+        counts.append(len(estimates))
+        return list(estimates)
+
+    monkeypatch.setattr("heatpose.pipeline.stand_together", stand_together)
+    return counts
+
+
 def found(scene, camera, effort, depth=None, n=4):
     models, poses = scene
     network = SomeAreTooFar(models)
@@ -79,14 +92,7 @@ def test_an_object_comes_back_to_the_table_that_others_stand_on(scene, camera):
     assert abs(too_far(scene, together)) < 0.5 * too_far(scene, without)
 
 
-def test_where_there_is_depth_it_needs_no_table(scene, camera, monkeypatch):
-    asked = []
-
-    def stand_together(estimates, objects):
-        asked.append(len(estimates))
-        return list(estimates)
-
-    monkeypatch.setattr("heatpose.pipeline.stand_together", stand_together)
+def test_where_there_is_depth_it_needs_no_table(scene, camera, asked):
     depth = np.full((camera.height, camera.width), 1000, np.float32)
     found(scene, camera, Effort(outline=False), depth)
     assert asked == []
@@ -185,14 +191,7 @@ def test_of_two_candidates_the_one_that_stands_with_others_is_looked_at_again(sc
     assert np.linalg.norm(place - expected[:3, 3]) < 15
 
 
-def test_where_there_is_depth_no_plane_tells_candidates_apart(scene, camera, monkeypatch):
-    asked = []
-
-    def stand_together(estimates, objects):
-        asked.append(len(estimates))
-        return list(estimates)
-
-    monkeypatch.setattr("heatpose.pipeline.stand_together", stand_together)
+def test_where_there_is_depth_no_plane_tells_candidates_apart(scene, camera, asked):
     depth = np.full((camera.height, camera.width), 1000, np.float32)
     with_two_candidates(scene, camera, depth=depth)
     assert asked == []
