@@ -249,7 +249,9 @@ class PoseEstimator:
         ]
         others = [pose for _, pose in found if not _is_wanted(pose.object_id, wanted)]
         found = [one for one in found if _is_wanted(one[1].object_id, wanted)]
-        on_tables = self.effort.table and not self._is_measured(observation)
+        # Without a calibration of its own a plane would change no rank.
+        on_tables = self.effort.table and self.table_calibration is not None
+        on_tables &= not self._is_measured(observation)
         for left in range(self.effort.passes - 1, 0, -1):
             ranked = [pose for _, pose in found]
             if on_tables and has_candidates(ranked, wanted):

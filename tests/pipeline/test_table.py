@@ -168,12 +168,14 @@ class OneFloats(TrueHeatmaps):
         return np.concatenate(maps)
 
 
-def with_two_candidates(scene, camera, table=True, depth=None):
+def with_two_candidates(scene, camera, table=True, depth=None, learned=True):
     """Where an object is said to be of which two boxes are given, the higher one surer."""
     models, poses = scene
     network = OneFloats(models)
     network.poses = poses
-    calibration = Calibration((0.0,) * 6 + (4.0,), -2.0, (1.0, 2.0, 3.0), table=True)
+    calibration = None
+    if learned:
+        calibration = Calibration((0.0,) * 6 + (4.0,), -2.0, (1.0, 2.0, 3.0), table=True)
     effort = Effort(outline=False, passes=2, table=table)
     estimator = KnowsTheCropCameras(network, models, CROP, effort, table_calibration=calibration)
     floating = detection_of(models[-1], network.above @ poses[AWAY], camera)
@@ -191,9 +193,15 @@ def test_of_two_candidates_the_one_that_stands_with_others_is_looked_at_again(sc
     assert np.linalg.norm(place - expected[:3, 3]) < 15
 
 
-def test_where_there_is_depth_no_plane_tells_candidates_apart(scene, camera, asked):
+def test_no_plane_is_looked_for_to_tell_candidates_apart_where_it_would_say_nothing(
+    scene, camera, asked
+):
+    """With depth there is none at all; without a calibration of planes, only that of the end."""
     depth = np.full((camera.height, camera.width), 1000, np.float32)
     with_two_candidates(scene, camera, depth=depth)
     assert asked == []
     with_two_candidates(scene, camera, depth=np.full_like(depth, np.nan))
     assert asked == [5, 4]
+    asked.clear()
+    with_two_candidates(scene, camera, learned=False)
+    assert asked == [4]
