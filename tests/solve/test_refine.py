@@ -148,8 +148,13 @@ def test_points_that_do_not_fix_the_pose_have_no_covariance(crop_camera, pose):
     assert np.isnan(covariance).all()
 
 
-def test_points_behind_the_camera_have_infinite_residuals(points, crop_camera, pose):
+@pytest.mark.parametrize("depth", [-700.0, 0.0])
+def test_poses_with_points_behind_the_camera_have_infinite_residuals(
+    points, crop_camera, pose, depth
+):
+    """With all of them there, or some, whatever the others say."""
     behind = pose.copy()
-    behind[2, 3] = -700.0
+    behind[2, 3] = depth
     sightings = Sightings(points, np.zeros((32, 2)), UNIT, crop_camera.matrix)
-    assert np.isinf(sightings.residuals(behind[None])).all()
+    residuals = sightings.residuals(np.stack([behind, pose]))
+    assert np.isinf(residuals[0]).all() and np.isfinite(residuals[1]).all()

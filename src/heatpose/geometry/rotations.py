@@ -4,28 +4,28 @@ import numpy as np
 
 from heatpose.geometry.arrays import Array
 
+_SKEW = np.zeros((3, 3, 3))  # what multiplies like the cross product with x, with y, and with z
+_SKEW[0, 2, 1] = _SKEW[1, 0, 2] = _SKEW[2, 1, 0] = 1
+_SKEW[0, 1, 2] = _SKEW[1, 2, 0] = _SKEW[2, 0, 1] = -1
+
 
 def skew(vector: Array) -> Array:
     """Return the matrices (..., 3, 3) that multiply like the cross product with (..., 3)."""
     vector = np.asarray(vector, float)
-    x, y, z = vector[..., 0], vector[..., 1], vector[..., 2]
-    cross = np.zeros((*vector.shape, 3))
-    cross[..., 2, 1], cross[..., 0, 2], cross[..., 1, 0] = x, y, z
-    cross[..., 1, 2], cross[..., 2, 0], cross[..., 0, 1] = -x, -y, -z
-    return cross
+    cross: Array = vector @ _SKEW.reshape(3, 9)
+    return cross.reshape(*vector.shape, 3)
 
 
 def matrix_from_vector(vector: Array) -> Array:
     """Turn rotation vectors (..., 3), axis times angle in radians, into matrices (..., 3, 3).
 
-    Rodrigues' formula; angles are never quite 0, so that their limit needs no branch.
+    By way of quaternions; angles are never quite 0, so that their limit needs no branch.
     """
     vector = np.asarray(vector, float)
-    angle = np.sqrt((vector * vector).sum(axis=-1))[..., None, None] + 1e-150
-    cross = skew(vector)
-    sine_part = np.sin(angle) / angle
-    cosine_part = 2 * (np.sin(angle / 2) / angle) ** 2  # (1 - cos(a)) / a^2
-    matrix: Array = np.eye(3) + sine_part * cross + cosine_part * (cross @ cross)
+    angle = np.sqrt(np.einsum("...i,...i->...", vector, vector))[..., None] + 1e-150
+    half = angle / 2
+    cross = skew(vector * (np.sin(half) / angle))
+    matrix: Array = np.eye(3) + 2 * (np.cos(half)[..., None] * cross + cross @ cross)
     return matrix
 
 

@@ -16,6 +16,7 @@ from heatpose.geometry.camera import Camera
 STRIDE = 4  # crop pixels per heatmap pixel
 SIGMA = 1.5  # spread of the Gaussians that the network is trained to draw, heatmap px
 WINDOW = 3.5  # half the side of the window that spread and mass are read from, in sigmas
+_AT_ONCE = 8  # maps whose peaks are looked for together: what all need is more than a cache holds
 
 Heatmaps = NDArray[np.floating[Any]]
 
@@ -87,7 +88,7 @@ def decode(heatmaps: Heatmaps, sigma: float = SIGMA) -> Keypoints:
         sigma: spread of the Gaussians the network was trained to draw, px; sets the window.
     """
     pixels = _tops(heatmaps, _peaks(heatmaps))
-    _, covariances, masses = _window_moments(heatmaps, pixels, WINDOW * sigma)
+    covariances, masses = _window_moments(heatmaps, pixels, WINDOW * sigma)
     pixels = np.where(masses[:, None] > 0, pixels, np.nan)
     return Keypoints(pixels, covariances, masses)
 
@@ -103,17 +104,24 @@ def _gaussian(offsets: Array, sigma: float) -> Array:
 
 def _peaks(heatmaps: Heatmaps) -> Array:
     """Return the pixels (x, y), (n, 2), with the most mass in the 3 x 3 around them."""
-    # A single pixel may stand out by noise; its neighbours must agree.
     n, height, width = heatmaps.shape
-    rows = np.array(heatmaps)
-    rows[:, 1:] += heatmaps[:, :-1]
-    rows[:, :-1] += heatmaps[:, 1:]
-    sums = rows.copy()
-    sums[:, :, 1:] += rows[:, :, :-1]
-    sums[:, :, :-1] += rows[:, :, 1:]
-    sums += heatmaps / 2  # of equal neighbourhoods, the one with the higher middle
-    y, x = np.unravel_index(sums.reshape(n, height * width).argmax(axis=1), (height, width))
-    return np.stack([x, y], axis=1).astype(float)
+    peaks = np.zeros((n, 2))
+    for start in range(0, n, _AT_ONCE):
+        few = heatmaps[start : start + _AT_ONCE]
+        # A column and a row of zeros, so that all maps are one long row of pixels.
+        padded = np.zeros((len(few), height + 1, width + 1), heatmaps.dtype)
+        padded[:, :height, :width] = few
+        row, below = padded.ravel(), width + 1
+        # A single pixel may stand out by noise; its neighbours must agree.
+        thirds = row.copy()
+        thirds[1:] += row[:-1]
+        thirds[:-1] += row[1:]
+        sums = thirds + row / 2  # of equal neighbourhoods, the one with the higher middle
+        sums[below:] += thirds[:-below]
+        sums[:-below] += thirds[below:]
+        y, x = np.divmod(sums.reshape(len(few), -1).argmax(axis=1), below)
+        peaks[start : start + _AT_ONCE] = np.stack([x, y], axis=1)
+    return peaks
 
 
 def _parabola() -> Array:
@@ -146,44 +154,29 @@ def _tops(heatmaps: Heatmaps, peaks: Array) -> Array:
     return np.where(has_top[:, None], peaks + offsets, peaks)
 
 
-def _window_moments(
-    heatmaps: Heatmaps, centres: Array, radius: float
-) -> tuple[Array, Array, Array]:
-    """Return mean (n, 2), covariance (n, 2, 2) and mass (n,) of the maps in square windows.
+def _window_moments(heatmaps: Heatmaps, centres: Array, radius: float) -> tuple[Array, Array]:
+    """Return covariance (n, 2, 2), px^2, and mass (n,) of the maps in square windows.
 
     The window spans ``centre - radius`` to ``centre + radius`` (centres (n, 2), px). A pixel
     counts by the share of it that lies inside, so that the result is smooth in the centre.
     """
     n, height, width = heatmaps.shape
-    x, weight_x = _window_axis(centres[:, 0], radius, width)
-    y, weight_y = _window_axis(centres[:, 1], radius, height)
-    # float64: 121 small numbers, and second moments want the digits
-    values = heatmaps[np.arange(n)[:, None, None], y[:, :, None], x[:, None, :]].astype(float)
-    values *= weight_y[:, :, None] * weight_x[:, None, :]
-    mass = values.sum(axis=(1, 2))
-    mass = np.where(mass > 0, mass, 0.0)
-    share = np.divide(
-        values, mass[:, None, None], out=np.full_like(values, np.nan), where=mass[:, None, None] > 0
-    )
-    offset_x, offset_y = x - centres[:, :1], y - centres[:, 1:]
-    along_x, along_y = share.sum(axis=1), share.sum(axis=2)  # (n, window)
-    mean = np.stack([(along_x * offset_x).sum(axis=1), (along_y * offset_y).sum(axis=1)], axis=1)
-    from_mean_x, from_mean_y = offset_x - mean[:, :1], offset_y - mean[:, 1:]
-    xx = (along_x * from_mean_x**2).sum(axis=1)
-    yy = (along_y * from_mean_y**2).sum(axis=1)
-    xy = np.einsum("nyx,ny,nx->n", share, from_mean_y, from_mean_x)
-    covariance = np.stack([xx, xy, xy, yy], axis=1).reshape(n, 2, 2)
-    # The mass of a pixel is spread over the pixel: 1/12 px^2 more, and never singular.
-    return centres + mean, covariance + np.eye(2) / 12, mass
-
-
-def _window_axis(centre: Array, radius: float, size: int) -> tuple[NDArray[np.intp], Array]:
-    """Return the pixels of windows along one axis, (n, window), and their weights in [0, 1].
-
-    Pixels outside of the map come back as ones on its border with weight 0.
-    """
     reach = int(np.ceil(radius + 0.5))
-    index = np.rint(centre).astype(np.intp)[:, None] + np.arange(-reach, reach + 1)
-    weight = np.clip(radius + 0.5 - np.abs(index - centre[:, None]), 0.0, 1.0)
-    inside = (index >= 0) & (index < size)
-    return np.clip(index, 0, size - 1), weight * inside
+    pixels = np.rint(centres)[:, None] + np.arange(-reach, reach + 1)[:, None]  # (n, window, 2)
+    offsets = pixels - centres[:, None]
+    inside = np.clip(pixels, 0, [width - 1, height - 1])
+    weights = np.clip(radius + 0.5 - np.abs(offsets), 0.0, 1.0) * (inside == pixels)
+    x, y = np.moveaxis(inside.astype(np.intp), 2, 0)
+    values = heatmaps[np.arange(n)[:, None, None], y[:, :, None], x[:, None, :]]
+    # Of each pixel along x and y its weight, and that times its offset and the square of it.
+    first = weights * offsets
+    by_x, by_y = np.moveaxis(np.stack([weights, first, first * offsets], axis=2), 3, 0)
+    # float64: 121 small numbers, and second moments want the digits
+    moments = by_y.swapaxes(1, 2) @ (values @ by_x)  # (n, power of y, power of x)
+    masses = np.where(moments[:, 0, 0] > 0, moments[:, 0, 0], 0.0)
+    moments /= np.where(masses > 0, masses, np.nan)[:, None, None]
+    means = np.stack([moments[:, 0, 1], moments[:, 1, 0]], axis=1)
+    squares = np.stack([moments[:, 0, 2], moments[:, 1, 1], moments[:, 1, 1], moments[:, 2, 0]], 1)
+    covariances = squares.reshape(n, 2, 2) - means[:, :, None] * means[:, None]
+    # The mass of a pixel is spread over the pixel: 1/12 px^2 more, and never singular.
+    return covariances + np.eye(2) / 12, masses

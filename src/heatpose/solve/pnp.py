@@ -6,6 +6,7 @@ for eight objects than for one.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,7 +108,7 @@ def solve_pnp(
     for n in {len(one.points) for one in correspondences}:
         rows = [i for i, one in enumerate(correspondences) if len(one.points) == n]
         objects = _gathered([correspondences[i] for i in rows], np.array(rows))
-        for row, solution in _solve_together(objects, max_error, np.random.default_rng(seed)):
+        for row, solution in _solve_together(objects, max_error, seed):
             solutions[row] = solution
     return solutions
 
@@ -123,6 +124,8 @@ class _Objects:
 
     def only(self, chosen: Mask) -> "_Objects":
         """Return some of the objects."""
+        if chosen.all():
+            return self
         seen = self.sightings
         parts = (seen.points, seen.pixels, seen.whiten, seen.intrinsics)
         return _Objects(
@@ -137,11 +140,11 @@ def _gathered(correspondences: Sequence[Correspondences], rows: NDArray[np.intp]
     """Bring together objects with equally many points, and leave out those with too few seen."""
     points = np.stack([np.asarray(one.points, float) for one in correspondences])
     pixels = np.stack([np.asarray(one.pixels, float) for one in correspondences])
-    ones, units = np.ones(points.shape[1]), np.tile(np.eye(2), (points.shape[1], 1, 1))
+    ones, units = np.ones(points.shape[1]), np.broadcast_to(np.eye(2), (points.shape[1], 2, 2))
     trust = np.stack([ones if o.confidences is None else o.confidences for o in correspondences])
     spreads = np.stack([units if o.covariances is None else o.covariances for o in correspondences])
     seen = np.isfinite(pixels).all(axis=2) & (trust > 0)
-    enough = np.count_nonzero(seen, axis=1) >= 4
+    enough = seen.sum(axis=1) >= 4
     points, pixels, trust, spreads, seen = (
         part[enough] for part in (points, pixels, trust, spreads, seen)
     )
@@ -158,50 +161,49 @@ def _gathered(correspondences: Sequence[Correspondences], rows: NDArray[np.intp]
 
 
 def _solve_together(
-    objects: _Objects, max_error: float, rng: np.random.Generator
+    objects: _Objects, max_error: float, seed: int
 ) -> Iterator[tuple[int, PnPSolution]]:
     """Solve for the poses of objects; give those that are found, with the object's row."""
-    poses = _poses_of_triples(objects, rng)
+    poses = _poses_of_triples(objects, seed)
     support = _support(objects, poses, max_error)
     fits = np.asarray((support > 0).any(axis=1), bool)
     objects, poses = objects.only(fits), _best(poses[fits], support[fits], _N_POLISHED)
     poses = descend(objects.sightings, poses, reach=max_error / 2, n_steps=2)
     poses = _best(poses, _support(objects, poses, max_error), 1)
     near = (objects.trust > 0) & (_errors(objects, poses)[:, 0] < _WIDER * max_error)
-    enough = np.count_nonzero(near, axis=1) >= 4
+    enough = near.sum(axis=1) >= 4
     if not enough.any():
         return
     objects, near = objects.only(enough), near[enough]
     found, covariances = _refined(objects, poses[enough, 0], near)
     inliers = (objects.trust > 0) & (_errors(objects, found[:, None])[:, 0] < max_error)
     sound = np.isfinite(found).all(axis=(1, 2)) & (found[:, 2, 3] > 0)
-    sound &= np.count_nonzero(inliers, axis=1) >= 4
+    sound &= inliers.sum(axis=1) >= 4
     for i in np.flatnonzero(sound):
         yield int(objects.rows[i]), PnPSolution(found[i], inliers[i], covariances[i])
 
 
-def _poses_of_triples(objects: _Objects, rng: np.random.Generator) -> Array:
+def _poses_of_triples(objects: _Objects, seed: int) -> Array:
     """Return the poses (b, m, 4, 4) at which random triples of keypoints fit exactly (P3P).
 
-    Trusted keypoints are drawn more often. m is that of the object with most poses, others have
-    NaN at the end. All points lie in front of the camera.
+    Trusted keypoints are drawn more often. Where a triple has no pose there is NaN.
     """
     seen = objects.sightings
     b, n = objects.trust.shape
     # The largest log(u) / weight are a weighted draw without repetition (Efraimidis, Spirakis).
     with np.errstate(divide="ignore"):
-        keys = np.log(rng.random((_N_SAMPLES, n))) / objects.trust[:, None]
-    triples = np.argpartition(-keys, 3, axis=2)[..., :3]  # (b, samples, 3)
+        keys = _logarithms(seed, n) / objects.trust[:, None]
+    triples = np.argpartition(keys, -3, axis=2)[..., -3:]  # (b, samples, 3)
     which = np.arange(b)[:, None, None]
-    rays = _rays(seen)
-    triple_points = seen.points[which, triples].reshape(-1, 3, 3)
-    poses = solve_p3p(triple_points, rays[which, triples].reshape(-1, 3, 3))
-    poses = poses.reshape(b, 4 * _N_SAMPLES, 4, 4)
-    depth = poses[:, :, 2, :3] @ seen.points.swapaxes(1, 2) + poses[:, :, 2, 3:]
-    sound = (depth > 0).all(axis=2)  # NaN is not, either
-    poses[~sound] = np.nan
-    order = np.argsort(~sound, axis=1, kind="stable")[:, : sound.sum(axis=1).max(initial=1)]
-    return poses[which[..., 0], order]
+    points, rays = seen.points[which, triples], _rays(seen)[which, triples]
+    poses = solve_p3p(points.reshape(-1, 3, 3), rays.reshape(-1, 3, 3))
+    return poses.reshape(b, 2 * _N_SAMPLES, 4, 4)
+
+
+@cache
+def _logarithms(seed: int, n: int) -> Array:
+    """Return logarithms (samples, n) of random numbers between 0 and 1."""
+    return np.log(np.random.default_rng(seed).random((_N_SAMPLES, n)))
 
 
 def _rays(seen: Sightings) -> Array:

@@ -10,17 +10,23 @@ than for one. Points that do not count have zeros in ``whiten``, and so no resid
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from heatpose.geometry.arrays import Array, Mask
 from heatpose.geometry.rotations import matrix_from_vector, skew
-from heatpose.geometry.transforms import make_transform
 
 # A residual of this many spreads counts half (Cauchy); 95 % efficient for Gaussian noise.
 _CAUCHY = 2.385
 _CONVERGED = 1e-4  # share of its cost that the last step of a pose takes away
 _SMALLEST_SPREAD = 1e-3  # px of a typical keypoint; exact data would divide by zero
+# How the 12 entries of a pose change with the 6 of a perturbation, 12 x 6 numbers: those of turns
+# are linear in the entries themselves, those of moves are always the same.
+_BY_TURNS: Array = np.zeros((3, 4, 3, 4, 6))
+_BY_TURNS[..., :3] = np.einsum("kil,jm->ljimk", skew(np.eye(3)), np.diag([1, 1, 1, 0]))
+_BY_MOVES: Array = np.zeros((3, 4, 6))
+_BY_MOVES[:, 3, 3:] = np.eye(3)
 
 
 def refine_pose(
@@ -81,7 +87,7 @@ def whitening(covariances: Array, there: Mask | None = None) -> Array:
 def masked_median(values: Array, there: Mask) -> Array:
     """Return the median (...,) of those of the values (..., n) that are there, at least one."""
     ordered = np.sort(np.where(there, values, np.inf), axis=-1).reshape(-1, values.shape[-1])
-    count, row = np.count_nonzero(there, axis=-1), np.arange(len(ordered))
+    count, row = there.sum(axis=-1), np.arange(len(ordered))
     low, high = (ordered[row, middle.ravel()] for middle in ((count - 1) // 2, count // 2))
     median: Array = ((low + high) / 2).reshape(values.shape[:-1])
     return median
@@ -99,24 +105,12 @@ class Sightings:
     def residuals(self, poses: Array) -> Array:
         """Return the whitened reprojection errors of poses (..., m, 4, 4) as (..., m, n, 2), px.
 
-        Infinite for points that are not in front of the camera.
+        Infinite for poses that do not have all points in front of the camera.
         """
-        onto_image = self.intrinsics[..., None, :, :] @ poses[..., :3, :]  # (..., m, 3, 4)
-        turned = self.points[..., None, :, :] @ onto_image[..., :3].swapaxes(-1, -2)
-        seen = turned + onto_image[..., None, :, 3]  # (..., m, n, 3)
-        depth = seen[..., 2]
-        behind = ~(depth > 0)
-        if some_behind := behind.any():
-            depth[behind] = np.nan
-        inverse = 1 / depth
-        x = seen[..., 0] * inverse - self.pixels[..., None, :, 0]
-        y = seen[..., 1] * inverse - self.pixels[..., None, :, 1]
-        white = self.whiten[..., None, :, :, :]
-        errors = np.empty((*depth.shape, 2))
-        errors[..., 0] = white[..., 0, 0] * x
-        errors[..., 1] = white[..., 1, 0] * x + white[..., 1, 1] * y
-        if some_behind:
-            errors[behind] = np.inf
+        errors, depth = self._errors_and_depth(poses)
+        in_front = (depth > 0).all(axis=(-2, -1))
+        if not in_front.all():
+            errors[~in_front] = np.inf
         return errors
 
     def jacobian(self, poses: Array) -> Array:
@@ -125,20 +119,46 @@ class Sightings:
         Returns:
             (..., m, n, 2, 6) for poses (..., m, 4, 4).
         """
-        turned = self.points[..., None, :, :] @ poses[..., :3, :3].swapaxes(-1, -2)
-        seen = turned + poses[..., None, :3, 3]  # (..., m, n, 3)
-        inverse = 1 / seen[..., 2]
-        # Of the pixel's x by the position's x and z, and of its y by y and z; then whitened.
-        moves = np.zeros((*inverse.shape, 2, 3))
-        moves[..., 0, 0] = self.intrinsics[..., 0, 0, None, None] * inverse
-        moves[..., 1, 1] = self.intrinsics[..., 1, 1, None, None] * inverse
-        moves[..., 0, 2] = -moves[..., 0, 0] * seen[..., 0] * inverse
-        moves[..., 1, 2] = -moves[..., 1, 1] * seen[..., 1] * inverse
-        slopes = np.empty((*inverse.shape, 2, 6))
-        slopes[..., 3:] = self.whiten[..., None, :, :, :] @ moves
-        # A turn by w moves a point by w x p, and g . (w x p) is w . (p x g).
-        slopes[..., :3] = slopes[..., 3:] @ skew(turned).swapaxes(-1, -2)
+        errors, depth = self._errors_and_depth(poses)
+        changes = _entries(poses) @ _BY_TURNS.reshape(12, 72) + _BY_MOVES.ravel()
+        changes = changes.reshape(*poses.shape[:-2], 12, 6)
+        moves = (self._projection[..., None, :, :] @ changes).reshape(*depth.shape[:-1], 3, 6)
+        slopes = moves[..., :2, :] - errors[..., None] * moves[..., 2:, :]
+        slopes /= depth[..., None]
         return slopes
+
+    def _errors_and_depth(self, poses: Array) -> tuple[Array, Array]:
+        """Return residuals (..., m, n, 2), px, and depths (..., m, n, 1), mm; any sign of depth."""
+        seen = _entries(poses) @ self._projection.swapaxes(-1, -2)
+        seen = seen.reshape(*poses.shape[:-2], self.points.shape[-2], 3)
+        depth = seen[..., 2:]
+        return seen[..., :2] / depth, depth
+
+    @cached_property
+    def _projection(self) -> Array:
+        """What gives residuals times depths, and depths, from the entries of a pose.
+
+        They are linear in these, as in the direct linear transform (Hartley and Zisserman,
+        "Multiple View Geometry", section 7.1).
+
+        Returns:
+            (..., 3 n, 12): two residuals and a depth of each point, from the rows of a pose.
+        """
+        onto = np.zeros((*self.whiten.shape[:-2], 3, 3))
+        focal = np.einsum("...ii->...i", self.intrinsics)[..., None, :2]
+        onto[..., :2, :2] = self.whiten * focal[..., None, :]
+        off = self.intrinsics[..., None, :2, 2] - self.pixels
+        onto[..., :2, 2:] = self.whiten @ off[..., None]
+        onto[..., 2, 2] = 1
+        points = np.ones((*self.points.shape[:-1], 1, 1, 4))
+        points[..., 0, 0, :3] = self.points
+        projection: Array = onto[..., None] * points
+        return projection.reshape(*onto.shape[:-3], 3 * onto.shape[-3], 12)
+
+
+def _entries(poses: Array) -> Array:
+    """Return the entries of poses (..., 4, 4) that differ, row by row, (..., 12)."""
+    return poses[..., :3, :].reshape(*poses.shape[:-2], 12)
 
 
 def descend(sightings: Sightings, poses: Array, reach: Array | float, n_steps: int = 8) -> Array:
@@ -155,24 +175,25 @@ def descend(sightings: Sightings, poses: Array, reach: Array | float, n_steps: i
     """
     reach = np.asarray(reach, float)[..., None, None]
     residuals = sightings.residuals(poses)
-    cost = _cost(residuals, reach)
+    cost, weights = _cauchy(residuals, reach)
     damping, moving = np.full(cost.shape, 1e-3), np.ones(cost.shape, bool)
     for _ in range(n_steps):
-        normal, gradient = _normal_equations(sightings, poses, residuals, reach)
+        normal, gradient = _normal_equations(sightings, poses, residuals, weights)
         diagonal = np.einsum("...ii->...i", normal)
         diagonal += damping[..., None] * diagonal + 1e-9
         change = np.linalg.solve(normal, gradient[..., None])[..., 0]
         moved = perturbed(poses, -np.asarray(change, float))
         new_residuals = sightings.residuals(moved)
-        new_cost = _cost(new_residuals, reach)
+        new_cost, new_weights = _cauchy(new_residuals, reach)
         better = (new_cost < cost) & moving
         moving &= (cost - new_cost > _CONVERGED * cost) | (damping >= 1e-2)
         if better.all():
-            poses, residuals, cost = moved, new_residuals, new_cost
+            poses, residuals, cost, weights = moved, new_residuals, new_cost, new_weights
         else:
             poses = np.where(better[..., None, None], moved, poses)
             residuals = np.where(better[..., None, None], new_residuals, residuals)
             cost = np.where(better, new_cost, cost)
+            weights = np.where(better[..., None], new_weights, weights)
         damping = np.where(better, damping / 10, damping * 10)
         if not moving.any():
             break
@@ -180,11 +201,11 @@ def descend(sightings: Sightings, poses: Array, reach: Array | float, n_steps: i
 
 
 def _normal_equations(
-    sightings: Sightings, poses: Array, residuals: Array, reach: Array
+    sightings: Sightings, poses: Array, residuals: Array, weights: Array
 ) -> tuple[Array, Array]:
     """Return the weighted J^T J, (..., m, 6, 6), and J^T r, (..., m, 6)."""
     jacobian = sightings.jacobian(poses)
-    weighted = jacobian * _weights(residuals, reach)[..., None, None]
+    weighted = jacobian * weights[..., None, None]
     rows = (*poses.shape[:-2], 2 * residuals.shape[-2])
     across = weighted.reshape(*rows, 6).swapaxes(-1, -2)  # (..., m, 6, 2 n)
     normal: Array = across @ jacobian.reshape(*rows, 6)
@@ -204,30 +225,28 @@ def _spread(residuals: Array, there: Mask) -> Array:
     return np.maximum(length / 1.1774, _SMALLEST_SPREAD)  # the median of a Rayleigh distribution
 
 
-def _cost(residuals: Array, reach: Array) -> Array:
-    """Return the Cauchy loss (..., m) of residuals (..., m, n, 2)."""
-    cost: Array = np.log1p(squared(residuals) / reach**2).sum(axis=-1)
-    return cost
-
-
-def _weights(residuals: Array, reach: Array) -> Array:
-    """Return the weights (..., m, n) with which least squares follows the Cauchy loss."""
-    weights: Array = 1.0 / (1.0 + squared(residuals) / reach**2)
-    return weights
+def _cauchy(residuals: Array, reach: Array) -> tuple[Array, Array]:
+    """Return the Cauchy loss (..., m) of residuals (..., m, n, 2), and the weights (..., m, n) with
+    which least squares follows it."""
+    excess = 1 + squared(residuals) / reach**2
+    return np.log(excess).sum(axis=-1), 1 / excess
 
 
 def perturbed(poses: Array, change: Array) -> Array:
     """Turn objects about their origin, and move them, by (..., 6) rad and mm."""
-    rotation = matrix_from_vector(change[..., :3]) @ poses[..., :3, :3]
-    return make_transform(rotation, poses[..., :3, 3] + change[..., 3:])
+    moved = np.array(poses)
+    moved[..., :3, :3] = matrix_from_vector(change[..., :3]) @ poses[..., :3, :3]
+    moved[..., :3, 3] += change[..., 3:]
+    return moved
 
 
 def _covariance(sightings: Sightings, poses: Array, there: Mask) -> Array:
     """Return the covariances of the left perturbations of poses (..., 1, 4, 4), (..., 6, 6)."""
     residuals = sightings.residuals(poses)
     reach = _CAUCHY * _spread(residuals[..., 0, :, :], there)[..., None, None]
-    normal = _normal_equations(sightings, poses, residuals, reach)[0][..., 0, :, :]
-    weights = (_weights(residuals, reach) * there[..., None, :])[..., 0, :]
+    _, weights = _cauchy(residuals, reach)
+    normal = _normal_equations(sightings, poses, residuals, weights)[0][..., 0, :, :]
+    weights = weights[..., 0, :] * there
     squares = (weights * squared(residuals[..., 0, :, :])).sum(axis=-1)
     variance = squares / np.maximum(2 * weights.sum(axis=-1) - 6, 1)
     return covariance_of(normal, variance, poses[..., 0, :, :])
@@ -246,17 +265,13 @@ def covariance_of(normal: Array, variance: Array, poses: Array) -> Array:
     """
     diagonal = np.einsum("...ii->...i", normal)
     scale = 1 / np.sqrt(np.maximum(diagonal, 1e-300))  # rad and mm differ by 1e3
-    scales = scale[..., None] * scale[..., None, :]
-    equal = normal * scales
+    equal = normal * scale[..., None] * scale[..., None, :]
     equal[~np.isfinite(equal).all(axis=(-1, -2))] = 0
-    ends = np.linalg.eigvalsh(equal)
-    fixed = ends[..., 0] > 1e-12 * ends[..., -1]
-    equal[~fixed] = np.eye(6)
-    inverse = np.linalg.inv(equal) * scales
-    left_from_own = _left_from_own(poses)
-    covariance: Array = left_from_own @ inverse @ left_from_own.swapaxes(-1, -2)
-    covariance *= variance[..., None, None]
-    covariance[~fixed] = np.nan
+    precisions, axes = np.linalg.eigh(equal)
+    precisions[~(precisions[..., 0] > 1e-12 * precisions[..., -1])] = np.nan
+    spreads = np.sqrt(variance[..., None] / precisions)[..., None, :]
+    spread_axes = _left_from_own(poses) @ (axes * scale[..., None] * spreads)
+    covariance: Array = spread_axes @ spread_axes.swapaxes(-1, -2)
     return covariance
 
 
