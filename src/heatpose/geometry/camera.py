@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 
 import numpy as np
 
@@ -25,7 +26,7 @@ class Camera:
 
     def __post_init__(self) -> None:
         numbers = (self.fx, self.fy, self.cx, self.cy, *self.distortion)
-        if not np.isfinite(numbers).all():
+        if not all(map(isfinite, numbers)):
             raise ValueError(f"camera values must be finite, got {numbers}")
         if self.fx <= 0 or self.fy <= 0:
             raise ValueError(f"focal lengths must be positive, got fx={self.fx}, fy={self.fy}")
@@ -112,7 +113,7 @@ class Camera:
         Crops and resizes are both of this kind; where they stretch, the scale is one of x and
         one of y, (2,). Distortion acts before the calibration matrix and stays as it is.
         """
-        along_x, along_y = np.broadcast_to(np.asarray(scale, float), 2).tolist()
+        along_x, along_y = (scale * np.ones(2)).tolist()
         return replace(
             self,
             fx=self.fx * along_x,

@@ -210,11 +210,12 @@ def spread_of(camera_from_object: Array, covariance: Array, model: ObjectModel) 
     """Return how far keypoints are off by a covariance (6, 6), root mean square, in diameters."""
     seen = transform_points(camera_from_object, model.keypoints)
     # A left perturbation (w, v) moves a point x by w x x + v.
-    slopes = np.concatenate([-skew(seen), np.tile(np.eye(3), (len(seen), 1, 1))], axis=2)
-    variances = np.einsum("kij,jl,kil->k", slopes, covariance, slopes)
-    if not np.isfinite(variances).all():
+    slopes = np.zeros((len(seen), 3, 6))
+    slopes[..., :3], slopes[..., 3:] = skew(-seen), np.eye(3)
+    variance = float(np.vdot(slopes @ covariance, slopes)) / len(seen)
+    if not np.isfinite(variance):
         return np.inf
-    return float(np.sqrt(max(variances.mean(), 0.0))) / model.diameter
+    return float(np.sqrt(max(variance, 0.0))) / model.diameter
 
 
 def _logistic(x: Array) -> Array:

@@ -107,11 +107,7 @@ class Sightings:
 
         Infinite for poses that do not have all points in front of the camera.
         """
-        errors, depth = self._errors_and_depth(poses)
-        in_front = (depth > 0).all(axis=(-2, -1))
-        if not in_front.all():
-            errors[~in_front] = np.inf
-        return errors
+        return self.look(poses)[0]
 
     def jacobian(self, poses: Array) -> Array:
         """Return how residuals change as objects turn about their origin and move.
@@ -119,20 +115,27 @@ class Sightings:
         Returns:
             (..., m, n, 2, 6) for poses (..., m, 4, 4).
         """
-        errors, depth = self._errors_and_depth(poses)
-        changes = _entries(poses) @ _BY_TURNS.reshape(12, 72) + _BY_MOVES.ravel()
-        changes = changes.reshape(*poses.shape[:-2], 12, 6)
-        moves = (self._projection[..., None, :, :] @ changes).reshape(*depth.shape[:-1], 3, 6)
-        slopes = moves[..., :2, :] - errors[..., None] * moves[..., 2:, :]
-        slopes /= depth[..., None]
-        return slopes
+        return self.slopes(poses, *self.look(poses))
 
-    def _errors_and_depth(self, poses: Array) -> tuple[Array, Array]:
-        """Return residuals (..., m, n, 2), px, and depths (..., m, n, 1), mm; any sign of depth."""
+    def look(self, poses: Array) -> tuple[Array, Array]:
+        """Return residuals, and how far away the points are, (..., m, n), mm."""
         seen = _entries(poses) @ self._projection.swapaxes(-1, -2)
         seen = seen.reshape(*poses.shape[:-2], self.points.shape[-2], 3)
-        depth = seen[..., 2:]
-        return seen[..., :2] / depth, depth
+        depth = seen[..., 2]
+        errors = seen[..., :2] / depth[..., None]
+        in_front = (depth > 0).all(axis=-1)
+        if not in_front.all():
+            errors[~in_front] = np.inf
+        return errors, depth
+
+    def slopes(self, poses: Array, residuals: Array, depth: Array) -> Array:
+        """Return the jacobian of poses from what `look` says of them."""
+        changes = _entries(poses) @ _BY_TURNS.reshape(12, 72) + _BY_MOVES.ravel()
+        changes = changes.reshape(*poses.shape[:-2], 12, 6)
+        moves = (self._projection[..., None, :, :] @ changes).reshape(*depth.shape, 3, 6)
+        slopes = moves[..., :2, :] - residuals[..., None] * moves[..., 2:, :]
+        slopes /= depth[..., None, None]
+        return slopes
 
     @cached_property
     def _projection(self) -> Array:
@@ -174,42 +177,51 @@ def descend(sightings: Sightings, poses: Array, reach: Array | float, n_steps: i
         Poses (..., m, 4, 4), none worse than where it started, and none moved by another's.
     """
     reach = np.asarray(reach, float)[..., None, None]
-    residuals = sightings.residuals(poses)
-    cost, weights = _cauchy(residuals, reach)
-    damping, moving = np.full(cost.shape, 1e-3), np.ones(cost.shape, bool)
+    here = _tried(sightings, poses, reach)
+    damping, moving = np.full(here.cost.shape, 1e-3), np.ones(here.cost.shape, bool)
     for _ in range(n_steps):
-        normal, gradient = _normal_equations(sightings, poses, residuals, weights)
+        normal, gradient = _normal_equations(sightings, here)
         diagonal = np.einsum("...ii->...i", normal)
         diagonal += damping[..., None] * diagonal + 1e-9
         change = np.linalg.solve(normal, gradient[..., None])[..., 0]
-        moved = perturbed(poses, -np.asarray(change, float))
-        new_residuals = sightings.residuals(moved)
-        new_cost, new_weights = _cauchy(new_residuals, reach)
-        better = (new_cost < cost) & moving
-        moving &= (cost - new_cost > _CONVERGED * cost) | (damping >= 1e-2)
-        if better.all():
-            poses, residuals, cost, weights = moved, new_residuals, new_cost, new_weights
-        else:
-            poses = np.where(better[..., None, None], moved, poses)
-            residuals = np.where(better[..., None, None], new_residuals, residuals)
-            cost = np.where(better, new_cost, cost)
-            weights = np.where(better[..., None], new_weights, weights)
+        there = _tried(sightings, perturbed(here.poses, -np.asarray(change, float)), reach)
+        better = (there.cost < here.cost) & moving
+        moving &= (here.cost - there.cost > _CONVERGED * here.cost) | (damping >= 1e-2)
+        if not better.all():
+            mixed = np.where(better[..., None, None], there.poses, here.poses)
+            there = _tried(sightings, mixed, reach)
+        here = there
         damping = np.where(better, damping / 10, damping * 10)
         if not moving.any():
             break
-    return poses
+    return here.poses
 
 
-def _normal_equations(
-    sightings: Sightings, poses: Array, residuals: Array, weights: Array
-) -> tuple[Array, Array]:
+@dataclass(frozen=True, eq=False)
+class _Tried:
+    """Poses, and what speaks against them by the Cauchy loss."""
+
+    poses: Array  # (..., m, 4, 4), mm
+    residuals: Array  # (..., m, n, 2), px
+    depth: Array  # of the points, (..., m, n), mm
+    cost: Array  # (..., m)
+    weights: Array  # with which least squares follows the loss, (..., m, n)
+
+
+def _tried(sightings: Sightings, poses: Array, reach: Array) -> _Tried:
+    residuals, depth = sightings.look(poses)
+    excess = 1 + squared(residuals) / reach**2
+    return _Tried(poses, residuals, depth, np.log(excess).sum(axis=-1), 1 / excess)
+
+
+def _normal_equations(sightings: Sightings, tried: _Tried) -> tuple[Array, Array]:
     """Return the weighted J^T J, (..., m, 6, 6), and J^T r, (..., m, 6)."""
-    jacobian = sightings.jacobian(poses)
-    weighted = jacobian * weights[..., None, None]
-    rows = (*poses.shape[:-2], 2 * residuals.shape[-2])
+    jacobian = sightings.slopes(tried.poses, tried.residuals, tried.depth)
+    weighted = jacobian * tried.weights[..., None, None]
+    rows = (*tried.poses.shape[:-2], 2 * tried.depth.shape[-1])
     across = weighted.reshape(*rows, 6).swapaxes(-1, -2)  # (..., m, 6, 2 n)
     normal: Array = across @ jacobian.reshape(*rows, 6)
-    gradient: Array = (across @ residuals.reshape(*rows, 1))[..., 0]
+    gradient: Array = (across @ tried.residuals.reshape(*rows, 1))[..., 0]
     return normal, gradient
 
 
@@ -225,13 +237,6 @@ def _spread(residuals: Array, there: Mask) -> Array:
     return np.maximum(length / 1.1774, _SMALLEST_SPREAD)  # the median of a Rayleigh distribution
 
 
-def _cauchy(residuals: Array, reach: Array) -> tuple[Array, Array]:
-    """Return the Cauchy loss (..., m) of residuals (..., m, n, 2), and the weights (..., m, n) with
-    which least squares follows it."""
-    excess = 1 + squared(residuals) / reach**2
-    return np.log(excess).sum(axis=-1), 1 / excess
-
-
 def perturbed(poses: Array, change: Array) -> Array:
     """Turn objects about their origin, and move them, by (..., 6) rad and mm."""
     moved = np.array(poses)
@@ -244,9 +249,9 @@ def _covariance(sightings: Sightings, poses: Array, there: Mask) -> Array:
     """Return the covariances of the left perturbations of poses (..., 1, 4, 4), (..., 6, 6)."""
     residuals = sightings.residuals(poses)
     reach = _CAUCHY * _spread(residuals[..., 0, :, :], there)[..., None, None]
-    _, weights = _cauchy(residuals, reach)
-    normal = _normal_equations(sightings, poses, residuals, weights)[0][..., 0, :, :]
-    weights = weights[..., 0, :] * there
+    tried = _tried(sightings, poses, reach)
+    normal = _normal_equations(sightings, tried)[0][..., 0, :, :]
+    weights = tried.weights[..., 0, :] * there
     squares = (weights * squared(residuals[..., 0, :, :])).sum(axis=-1)
     variance = squares / np.maximum(2 * weights.sum(axis=-1) - 6, 1)
     return covariance_of(normal, variance, poses[..., 0, :, :])
