@@ -168,8 +168,9 @@ class ObjectHead(nn.Module):
 
     def _multiply(self, features: Tensor, object_index: Tensor) -> Tensor:
         weight, bias = self.weight[object_index], self.bias[object_index]  # (b, k, c), (b, k)
-        pixels = features.flatten(2).mT  # (b, h * w, c)
-        # In this order the gradient of the features comes out in channels_last, as they are.
+        # In this order features, and their gradient, stay in channels_last, as convolutions give
+        # them: runtimes need not reorder what is largest.
+        pixels = features.permute(0, 2, 3, 1).flatten(1, 2)  # (b, h * w, c)
         logits = (pixels @ weight.mT + bias[:, None]).mT.contiguous()  # (b, k, h * w)
         b, _, height, width = features.shape
         return logits.view(b, -1, height, width)
