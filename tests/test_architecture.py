@@ -19,7 +19,7 @@ FLOORS = [
     {"render"},
     {"data", "model", "solve"},
     {"runtime"},
-    {"pipeline"},
+    {"look", "pipeline"},
     {"train", "evaluate", "export", "draw", "synth", "check"},
     {"create", "study"},
     {"cli"},

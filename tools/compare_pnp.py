@@ -24,7 +24,8 @@ from heatpose.evaluate.latency import machine
 from heatpose.evaluate.scores import evaluate_results
 from heatpose.geometry.arrays import Array
 from heatpose.geometry.transforms import make_transform
-from heatpose.pipeline import MAX_ERROR, PoseEstimator
+from heatpose.look import MAX_ERROR
+from heatpose.pipeline import PoseEstimator
 from heatpose.solve.pnp import Correspondences, solve_pnp
 from heatpose.solve.refine import refine_pose
 from heatpose.types import Effort

@@ -1,37 +1,30 @@
-"""From an image to poses: the one place where the stages meet."""
+"""From an image to poses: the one place where the stages meet.
 
-import logging
-import os
+Those of a look at boxes, from crops to poses, stand in `heatpose.look`; what is around them here:
+detection, looking again, and planes, depth and markings in the end.
+"""
+
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from heatpose.data.boxes import without_doubles
-from heatpose.data.crops import crop_around
-from heatpose.data.depth_crops import network_depths
 from heatpose.data.images import undistort, undistort_box
-from heatpose.data.looks import further_looks
 from heatpose.errors import UnknownObjectError
-from heatpose.geometry.arrays import Image
 from heatpose.geometry.camera import Camera
-from heatpose.model.heatmaps import Keypoints, decode, keypoints_in_crop
+from heatpose.look import Looker
 from heatpose.objects.catalogue import ObjectModel
-from heatpose.render.raycast import Renderer
 from heatpose.runtime.bundle import Bundle, read_bundle
 from heatpose.runtime.bundle_record import CropSettings
 from heatpose.runtime.detector import open_bundled
 from heatpose.runtime.predictor import Backend, KeypointPredictor, Precision, open_predictor
 from heatpose.solve.depth_poses import correct_with_depth
 from heatpose.solve.depth_search import DepthSearch
-from heatpose.solve.estimates import make_estimate
 from heatpose.solve.markings import Markings
-from heatpose.solve.outline import CroppedObject, OutlineFit, refine_with_outlines
 from heatpose.solve.passes import (
     at_poses,
     has_candidates,
@@ -40,14 +33,11 @@ from heatpose.solve.passes import (
     without_twins,
 )
 from heatpose.solve.patches import refine_with_patches
-from heatpose.solve.pnp import Correspondences, PnPSolution, join_looks, solve_pnp
 from heatpose.solve.probability import Calibration, nearest_calibration, with_probability
 from heatpose.solve.table import FEWEST, stand_together
-from heatpose.solve.twins import turn_as_seen
 from heatpose.solve.visibility import with_visibility
 from heatpose.types import Detection, Effort, Observation, PoseEstimate
 
-LOG = logging.getLogger(__name__)
 Detector = Callable[[Observation], Sequence[Detection]]
 STAGES = (
     "detect",
@@ -62,15 +52,8 @@ STAGES = (
     "markings",
 )
 
-# Largest reprojection error of an inlier over the side of the crop: 2.5 heatmap pixels of 64.
-MAX_ERROR = 10 / 256
 
-
-def _untimed(stage: str) -> AbstractContextManager[object]:
-    return nullcontext()
-
-
-class PoseEstimator:
+class PoseEstimator(Looker):
     """Finds the poses of known objects in images.
 
         estimator = PoseEstimator.load(Path("lmo.heatpose"))
@@ -108,22 +91,12 @@ class PoseEstimator:
             table_calibration: the same where objects were looked at for a plane that they stand on.
             threads: that share the objects of an image; None for as many as there are cores.
         """
-        self.predictor = predictor
-        self.objects = {one.object_id: one for one in objects}
-        self.crop_settings = crop
-        self.wants_depth = "depth" in crop.inputs
-        self.effort = effort
+        super().__init__(predictor, objects, crop, effort, calibration, threads)
         self.detector = detector
-        self.calibration = calibration
         self.depth_calibration = depth_calibration
         self.table_calibration = table_calibration
-        self.threads = threads or os.cpu_count() or 1
-        self.renderer = Renderer({one.object_id: one.mesh for one in objects})
         self.search: DepthSearch | None = DepthSearch(self.objects, self.renderer)
         self.markings = Markings(self.objects, self.renderer, crop.labels)
-        self.timed: Callable[[str], AbstractContextManager[object]] = _untimed
-        self._index = {object_id: index for index, object_id in enumerate(self.objects)}
-        self._lacked_depth = False
 
     @classmethod
     def load(cls, path: Path, effort: Effort = Effort(), **options: Any) -> "PoseEstimator":
@@ -241,7 +214,7 @@ class PoseEstimator:
         Returns:
             Poses of what is wanted, and those of other objects after the first pass.
         """
-        poses = self._look(
+        poses = self.look(
             observation, detections, self._looks(detections, wanted, self.effort.passes)
         )
         found = [
@@ -258,7 +231,7 @@ class PoseEstimator:
                 ranked = self.stand_together(ranked, others)
             found = most_promising(found, [one.rank for one in ranked], wanted)
             closer = at_poses(found, self.objects, observation.camera)
-            again = self._look(observation, closer, self._looks(closer, wanted, left))
+            again = self.look(observation, closer, self._looks(closer, wanted, left))
             found = [(box, surer(pose, new)) for (box, pose), new in zip(found, again, strict=True)]
         estimates = without_twins([pose for _, pose in found], self.objects)
         if self.effort.outline and self.effort.passes > 1:
@@ -270,43 +243,6 @@ class PoseEstimator:
     ) -> int:
         """Return how many crops of each object the next of so many passes takes."""
         return 1 if left > 1 and has_candidates(detections, wanted) else self.effort.looks
-
-    def _look(
-        self, observation: Observation, detections: Sequence[Detection], n_looks: int
-    ) -> list[PoseEstimate | None]:
-        """Find the pose in each box; None where keypoints do not support any."""
-        if not detections:
-            return []
-        with self.timed("crop"):
-            looks = [*detections, *further_looks(detections, n_looks)]
-            crops, cameras = self.crop(observation, looks)
-            depth = (self.crop_depth(observation, looks),) if self.wants_depth else ()
-        with self.timed("network"):
-            heatmaps = self.predictor(crops, self._indices(looks), *depth)
-        with self.timed("decode"):
-            keypoints = self.find_keypoints(heatmaps)
-        with self.timed("solve"):
-            seen, n = self.match(looks, keypoints, cameras), len(detections)
-            matches = [join_looks(seen[i::n]) for i in range(n)]
-            solutions = self.solve(matches)
-        with self.timed("outline"):
-            posed = self.turn_as_seen(_posed(detections, crops, matches, solutions))
-            fits = self.fit_outlines(posed, observation.camera)
-        return [
-            make_estimate(
-                found,
-                keypoints[i],
-                posed[i].keypoints,
-                posed[i].solution,
-                fits[i],
-                observation.camera,
-                self.objects[found.object_id],
-                self.calibration,
-            )
-            if i in posed
-            else None
-            for i, found in enumerate(detections)
-        ]
 
     def detect(self, observation: Observation) -> list[Detection]:
         """Ask the detector where known objects are, px of the image as it was taken, best first.
@@ -328,74 +264,6 @@ class PoseEstimator:
                     f"object {found.object_id} is not one of {sorted(self.objects)}, "
                     "which the network knows"
                 )
-
-    def crop(
-        self, observation: Observation, detections: Sequence[Detection]
-    ) -> tuple[Image, list[Camera]]:
-        """Cut out what was detected: crops (b, s, s, 3), and the camera that sees each."""
-        size, margin = self.crop_settings.size, self.crop_settings.margin
-        pairs = [
-            crop_around(observation.image, observation.camera, found.box, size, margin)
-            for found in detections
-        ]
-        return np.stack([crop for crop, _ in pairs]), [camera for _, camera in pairs]
-
-    def crop_depth(
-        self, observation: Observation, detections: Sequence[Detection]
-    ) -> NDArray[np.float32]:
-        """Cut the depth of what was detected out as the network takes it, (b, 2, s, s)."""
-        depth, camera = observation.depth, observation.camera
-        size, margin = self.crop_settings.size, self.crop_settings.margin
-        if depth is None:
-            if self.effort.depth and not self._lacked_depth:
-                LOG.warning("the network looks at depth, but an image has none")
-                self._lacked_depth = True
-            return np.zeros((len(detections), 2, size, size), np.float32)
-        boxes = [found.box for found in detections]
-        return network_depths(depth, camera, boxes, size, margin)
-
-    def find_keypoints(self, heatmaps: NDArray[np.float32]) -> list[Keypoints]:
-        """Read keypoints, in crop px, from the heatmaps (b, k, h, w) of each crop."""
-        return [keypoints_in_crop(decode(maps, self.crop_settings.sigma)) for maps in heatmaps]
-
-    def match(
-        self,
-        detections: Sequence[Detection],
-        keypoints: Sequence[Keypoints],
-        cameras: Sequence[Camera],
-    ) -> list[Correspondences]:
-        """Put the keypoints on the objects and those in the crops, px of the crops, together."""
-        # The crop comes with its own camera, so pixels need no mapping back before PnP.
-        return [
-            Correspondences(
-                self.objects[found.object_id].keypoints,
-                seen.pixels,
-                camera,
-                seen.covariances,
-                seen.confidences,
-            )
-            for found, seen, camera in zip(detections, keypoints, cameras, strict=True)
-        ]
-
-    def solve(self, matches: Sequence[Correspondences]) -> list[PnPSolution | None]:
-        """Find the pose of each object that its keypoints support; None where there is none."""
-        return solve_pnp(matches, max_error=MAX_ERROR * self.crop_settings.size)
-
-    def turn_as_seen(self, posed: Mapping[int, CroppedObject]) -> dict[int, CroppedObject]:
-        """Turn objects by the symmetry after which they look most like the picture."""
-        if not self.effort.outline:
-            return dict(posed)
-        turned = turn_as_seen(list(posed.values()), self.objects, self.renderer, self.threads)
-        return dict(zip(posed, turned, strict=True))
-
-    def fit_outlines(
-        self, posed: Mapping[int, CroppedObject], camera: Camera
-    ) -> dict[int, OutlineFit | None]:
-        """Correct poses by outlines; None where there is too little to compare."""
-        if not self.effort.outline:
-            return dict.fromkeys(posed)
-        fits = refine_with_outlines(list(posed.values()), camera, self.renderer, self.threads)
-        return dict(zip(posed, fits, strict=True))
 
     def fit_patches(
         self, estimates: Sequence[PoseEstimate], observation: Observation
@@ -464,23 +332,6 @@ class PoseEstimator:
 
     def _is_measured(self, observation: Observation) -> bool:
         return self.effort.geometry and _has_depth(observation)
-
-    def _indices(self, detections: Sequence[Detection]) -> NDArray[np.int64]:
-        return np.array([self._index[found.object_id] for found in detections], np.int64)
-
-
-def _posed(
-    detections: Sequence[Detection],
-    crops: Image,
-    matches: Sequence[Correspondences],
-    solutions: Sequence[PnPSolution | None],
-) -> dict[int, CroppedObject]:
-    """Return the objects that have a pose, by their number among the detections."""
-    return {
-        i: CroppedObject(detections[i].object_id, crops[i], matches[i], solution)
-        for i, solution in enumerate(solutions)
-        if solution is not None
-    }
 
 
 def _is_wanted(object_id: int, wanted: Mapping[int, int] | None) -> bool:

@@ -12,13 +12,13 @@ from heatpose.data.samples import SampleSource, SampleStream
 from heatpose.evaluate.errors import add, add_s
 from heatpose.geometry.arrays import Array
 from heatpose.geometry.camera import Camera
+from heatpose.look import MAX_ERROR
 from heatpose.model.heatmaps import STRIDE, Keypoints, decode, keypoints_in_crop
 from heatpose.model.network import KeypointNet, heatmaps_of
 from heatpose.objects.catalogue import ObjectModel
 from heatpose.objects.design import CandidateViews, view_candidates
 from heatpose.objects.mesh import sample_surface
 from heatpose.objects.precision import MeasuredViews, Precision, candidate_precision
-from heatpose.pipeline import MAX_ERROR
 from heatpose.solve.pnp import Correspondences, solve_pnp
 from heatpose.train.labels import KeypointLabels
 from heatpose.train.losses import choose_labelling
