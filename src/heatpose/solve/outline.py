@@ -134,7 +134,7 @@ class _Picture:
 class _Rim:
     """The outline of an object as it is seen in one pose, and the colours on either side."""
 
-    points: Array  # on the object, (n, 3), mm, object frame
+    points: Sightings  # n on the object; residuals are where they are seen, px
     outwards: Array  # directions out of the object there, (n, 3), unit, object frame
     evidence: Floats  # log odds of each pixel to be the object's, (h, w)
     contrast: float
@@ -167,10 +167,9 @@ def _fit(
             break
         for reach in reaches:
             step = _step(picture, rim, pose, reach)
-            pose = step.camera_from_object
-            if not np.isfinite(pose).all() or pose[2, 3] <= 0:  # lost: keep what came before
+            if step is None:  # lost: keep what came before
                 return None if last is None else _fit_of(last)
-            last = step
+            pose, last = step.camera_from_object, step
     return None if last is None else _fit_of(last)
 
 
@@ -208,7 +207,7 @@ def _picture(one: CroppedObject, camera: Camera, renderer: Renderer) -> _Picture
         distance=float(one.solution.camera_from_object[2, 3]),
         colours=cv2.GaussianBlur(colours, (0, 0), 0.7).astype(np.float32),
         bins=bins,
-        keypoints=Sightings(seen.points, pixels, _units(len(pixels)), small.matrix),
+        keypoints=_sightings(seen.points, pixels, small),
         precisions=np.where(there, precisions, 0),
     )
 
@@ -263,7 +262,7 @@ def _rim(picture: _Picture, depth: Depth, hidden: Mask, pose: Array) -> _Rim | N
     columns, rows = pixels.T
     seen = picture.camera.unproject(pixels.astype(float), depth[rows, columns])
     return _Rim(
-        points=(seen - pose[:3, 3]) @ pose[:3, :3],
+        points=_sightings((seen - pose[:3, 3]) @ pose[:3, :3], np.zeros(2), picture.camera),
         outwards=_normals(distance, pixels) @ pose[:2, :3],
         evidence=np.where(known, odds[picture.bins], np.float32(0)),
         contrast=within - beyond,
@@ -369,33 +368,25 @@ def _sampled(values: Floats, x: Floats, y: Floats) -> Floats:
     return np.asarray(found, np.float32)
 
 
-@np.errstate(invalid="ignore", divide="ignore")
-def _step(picture: _Picture, rim: _Rim, pose: Array, reach: int) -> _Step:
+def _step(picture: _Picture, rim: _Rim, pose: Array, reach: int) -> _Step | None:
     """Move a pose (4, 4) by one Gauss-Newton step on keypoints and lines across a rim.
 
-    An object that reaches behind the camera is lost: its pose becomes NaN.
+    Returns:
+        None for an object that reaches behind the camera before or after: it is lost.
     """
-    camera, turned = picture.camera, rim.points @ pose[:3, :3].T
-    x, y, z = (turned + pose[:3, 3]).T
-    pixels = np.stack([camera.fx * x / z + camera.cx, camera.fy * y / z + camera.cy], axis=1)
+    pixels, distances = rim.points.look(pose[None])
+    residuals, depth = picture.keypoints.look(pose[None])
+    if distances.min() <= 0 or depth.min() <= 0:
+        return None
     normals = (rim.outwards @ pose[:3, :3].T)[:, :2]
     normals /= np.maximum(np.hypot(*normals.T), 1e-9)[:, None]
-    offsets, precisions = _positions(picture, rim.evidence, pixels, normals, reach)
+    offsets, precisions = _positions(picture, rim.evidence, pixels[0], normals, reach)
     line_weights = LINE_WEIGHT * precisions / (1 + (offsets / LINE_SPREAD) ** 2)
-    # How far a point moves along its normal as it moves in space, px per mm; then per turn.
-    by_x, by_y = normals[:, 0] * camera.fx / z, normals[:, 1] * camera.fy / z
-    by_z = -(by_x * x + by_y * y) / z
-    right, down, away = turned.T  # from the object's origin
-    turns = [
-        down * by_z - away * by_y,
-        away * by_x - right * by_z,
-        right * by_y - down * by_x,
-    ]
-    across = np.stack([*turns, by_x, by_y, by_z], axis=1)  # (n, 6)
+    # How far points move along their normals, (n, 6).
+    across = (normals[:, None] @ rim.points.slopes(pose[None], pixels, distances)[0])[:, 0]
 
-    residuals = picture.keypoints.residuals(pose[None])[0]  # (k, 2)
-    slopes = picture.keypoints.jacobian(pose[None])[0].reshape(-1, 6)  # (2 k, 6)
-    squares = squared(residuals)
+    slopes = picture.keypoints.slopes(pose[None], residuals, depth).reshape(-1, 6)  # (2 k, 6)
+    squares = squared(residuals[0])
     weights = picture.precisions / (1 + squares / KEYPOINT_SPREAD**2)
 
     weighted_across = across.T * line_weights
@@ -406,8 +397,11 @@ def _step(picture: _Picture, rim: _Rim, pose: Array, reach: int) -> _Step:
 
     square = line_weights @ offsets**2 + weights @ squares
     count = LINE_WEIGHT * len(offsets) + 2 * np.count_nonzero(weights)
+    moved = perturbed(pose, change)
+    if not moved[2, 3] > 0:  # NaN is not
+        return None
     return _Step(
-        camera_from_object=perturbed(pose, change),
+        camera_from_object=moved,
         normal=normal,
         variance=float(square) / max(count - 6, 1),
         offsets=offsets,
@@ -416,6 +410,8 @@ def _step(picture: _Picture, rim: _Rim, pose: Array, reach: int) -> _Step:
     )
 
 
-def _units(count: int) -> Array:
-    """Return what leaves residuals as they are, (n, 2, 2)."""
-    return np.tile(np.eye(2), (count, 1, 1))
+def _sightings(points: Array, pixels: Array, camera: Camera) -> Sightings:
+    """Return what a camera sees of points (n, 3), mm, object frame; residuals are in px."""
+    count = len(points)
+    pixels = np.broadcast_to(pixels, (count, 2))
+    return Sightings(points, pixels, np.broadcast_to(np.eye(2), (count, 2, 2)), camera.matrix)
