@@ -102,10 +102,10 @@ def _gaussian(offsets: Array, sigma: float) -> Array:
     return weights
 
 
-def _peaks(heatmaps: Heatmaps) -> Array:
+def _peaks(heatmaps: Heatmaps) -> NDArray[np.intp]:
     """Return the pixels (x, y), (n, 2), with the most mass in the 3 x 3 around them."""
     n, height, width = heatmaps.shape
-    peaks = np.zeros((n, 2))
+    peaks = np.zeros((n, 2), np.intp)
     for start in range(0, n, _AT_ONCE):
         few = heatmaps[start : start + _AT_ONCE]
         # A column and a row of zeros, so that all maps are one long row of pixels.
@@ -134,18 +134,18 @@ def _parabola() -> Array:
 _PARABOLA = _parabola()
 
 
-def _tops(heatmaps: Heatmaps, peaks: Array) -> Array:
+def _tops(heatmaps: Heatmaps, peaks: NDArray[np.intp]) -> Array:
     """Return the tops (n, 2), px, of parabolas through the logarithms around whole pixels (n, 2).
 
     Where there is no top within a pixel (borders, flat or empty maps) the pixel stays.
     """
     height, width = heatmaps.shape[1:]
-    each = np.arange(len(heatmaps))[:, None, None]
-    inner = np.clip(peaks, 1, [width - 2, height - 2]).astype(int)
-    rows = inner[:, 1, None, None] + np.array([-1, 0, 1])[:, None]
-    cols = inner[:, 0, None, None] + np.array([-1, 0, 1])
-    logs = np.log(np.maximum(heatmaps[each, rows, cols].astype(float), 1e-30))
-    slope_x, slope_y, xx, xy, yy = (logs.reshape(-1, 9) @ _PARABOLA.T).T
+    inner = np.clip(peaks, 1, [width - 2, height - 2])
+    middle = (np.arange(len(heatmaps)) * height + inner[:, 1]) * width + inner[:, 0]
+    around = (np.array([[-1], [0], [1]]) * width + np.array([-1, 0, 1])).ravel()
+    values = heatmaps.reshape(-1)[middle[:, None] + around].astype(float)  # (n, 9)
+    logs = np.log(np.maximum(values, 1e-30))
+    slope_x, slope_y, xx, xy, yy = (logs @ _PARABOLA.T).T
     determinant = xx * yy - xy**2
     curved = (xx < 0) & (determinant > 1e-12)
     scale = np.where(curved, determinant, 1.0)[:, None]
@@ -167,7 +167,8 @@ def _window_moments(heatmaps: Heatmaps, centres: Array, radius: float) -> tuple[
     inside = np.clip(pixels, 0, [width - 1, height - 1])
     weights = np.clip(radius + 0.5 - np.abs(offsets), 0.0, 1.0) * (inside == pixels)
     x, y = np.moveaxis(inside.astype(np.intp), 2, 0)
-    values = heatmaps[np.arange(n)[:, None, None], y[:, :, None], x[:, None, :]]
+    rows = np.arange(n)[:, None] * height + y
+    values = heatmaps.reshape(-1)[rows[:, :, None] * width + x[:, None, :]]
     # Of each pixel along x and y its weight, and that times its offset and the square of it.
     first = weights * offsets
     by_x, by_y = np.moveaxis(np.stack([weights, first, first * offsets], axis=2), 3, 0)

@@ -145,19 +145,20 @@ def _gathered(correspondences: Sequence[Correspondences], rows: NDArray[np.intp]
     spreads = np.stack([units if o.covariances is None else o.covariances for o in correspondences])
     seen = np.isfinite(pixels).all(axis=2) & (trust > 0)
     enough = seen.sum(axis=1) >= 4
-    points, pixels, trust, spreads, seen = (
-        part[enough] for part in (points, pixels, trust, spreads, seen)
-    )
-    first = points[np.arange(len(points)), seen.argmax(axis=1), None]
-    # A copy of a point that was seen is in front of the camera wherever that is.
-    points = np.where(seen[..., None], points, first)
-    pixels = np.where(seen[..., None], pixels, 0)
+    if not seen.all():
+        points, pixels, trust, spreads, seen = (
+            part[enough] for part in (points, pixels, trust, spreads, seen)
+        )
+        first = points[np.arange(len(points)), seen.argmax(axis=1), None]
+        # A copy of a point that was seen is in front of the camera wherever that is.
+        points = np.where(seen[..., None], points, first)
+        pixels, trust = np.where(seen[..., None], pixels, 0), np.where(seen, trust, 0)
     cameras = [
         one.camera.matrix for one, there in zip(correspondences, enough, strict=True) if there
     ]
     intrinsics = np.array(cameras).reshape(-1, 3, 3)
     sightings = Sightings(points, pixels, whitening(spreads, seen), intrinsics)
-    return _Objects(rows[enough], sightings, spreads, np.where(seen, trust, 0))
+    return _Objects(rows[enough], sightings, spreads, trust)
 
 
 def _solve_together(
