@@ -5,7 +5,6 @@ detection, looking again, and planes, depth and markings in the end.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ from heatpose.solve.passes import (
 from heatpose.solve.patches import refine_with_patches
 from heatpose.solve.probability import Calibration, nearest_calibration, with_probability
 from heatpose.solve.table import FEWEST, stand_together
+from heatpose.solve.threads import in_threads
 from heatpose.solve.visibility import with_visibility
 from heatpose.types import Detection, Effort, Observation, PoseEstimate
 
@@ -321,8 +321,9 @@ class PoseEstimator(Looker):
         Shapes are seldom quite as symmetric as that, so depth corrects those that were turned.
         """
         image, camera, depth = observation.image, observation.camera, observation.depth
-        with ThreadPoolExecutor(self.threads) as pool:
-            found = list(pool.map(lambda one: self.markings(one, image, camera, depth), estimates))
+        found = in_threads(
+            lambda one: self.markings(one, image, camera, depth), estimates, self.threads
+        )
         turned = [one for one in found if one is not None]
         if self.effort.geometry:
             turned = self.fit_depth(turned, observation, again=True)

@@ -14,7 +14,6 @@ around the object, every so many of them, which has its own camera.
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +26,7 @@ from heatpose.geometry.transforms import invert, transform_points
 from heatpose.render.raycast import Renderer, Surface
 from heatpose.solve.depth_view import DepthView, cut_depth
 from heatpose.solve.refine import covariance_of, perturbed
+from heatpose.solve.threads import in_threads
 
 Floats = NDArray[np.float32]
 
@@ -86,8 +86,7 @@ def refine_with_depth(
         For each object the fit; None where too little of it was measured, what was measured lies
         elsewhere, or no pose fits picture and depth together better than the one given.
     """
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(lambda one: _fit(one, depth, camera, renderer, steps), objects))
+    return in_threads(lambda one: _fit(one, depth, camera, renderer, steps), objects, threads)
 
 
 def depth_ratio(

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from heatpose.geometry.arrays import Depth, Image, Mask
@@ -20,6 +19,7 @@ from heatpose.solve.depth import (
 from heatpose.solve.depth_search import DepthSearch
 from heatpose.solve.depth_verdict import Case, agreeing_keypoints, judge, make_case
 from heatpose.solve.standing import stand
+from heatpose.solve.threads import in_threads
 from heatpose.types import PoseEstimate
 
 LOG = logging.getLogger(__name__)
@@ -85,8 +85,8 @@ def correct_with_depth(
         return one if case is None else _with_evidence(one, case, renderer)
 
     before = [None if fit is None else one for one, fit in zip(posed, fits, strict=True)]
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(searched, corrected, before))
+    pairs = list(zip(corrected, before, strict=True))
+    return in_threads(lambda pair: searched(*pair), pairs, threads)
 
 
 def _back_and_down(

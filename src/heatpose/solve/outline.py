@@ -15,8 +15,6 @@ All of it happens in small pictures, `SIDE` px wide; px are theirs unless it say
 
 import functools
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import cv2
@@ -28,6 +26,7 @@ from heatpose.geometry.camera import Camera
 from heatpose.render.raycast import Renderer
 from heatpose.solve.pnp import Correspondences, PnPSolution
 from heatpose.solve.refine import Sightings, covariance_of, perturbed, squared
+from heatpose.solve.threads import in_threads
 
 Floats = NDArray[np.float32]
 
@@ -93,19 +92,16 @@ def refine_with_outlines(
     Returns:
         For each object the fit, or None where there is too little of its outline to compare.
     """
-    # One object needs no threads, which take longer to start than many a step.
-    with ThreadPoolExecutor(threads) if len(objects) > 1 else nullcontext() as pool:
-        each = pool.map if pool else map
-        pictures = list(each(lambda one: _picture(one, camera, renderer), objects))
-        there = _likely_there(objects)
+    pictures = in_threads(lambda one: _picture(one, camera, renderer), objects, threads)
+    there = _likely_there(objects)
 
-        def fit(number: int) -> OutlineFit | None:
-            # Others of its own kind do not hide it: they may be the same object, found twice.
-            kind = objects[number].object_id
-            others = [pictures[i] for i in there if objects[i].object_id != kind]
-            return _fit(objects[number], pictures[number], others, renderer)
+    def fit(number: int) -> OutlineFit | None:
+        # Others of its own kind do not hide it: they may be the same object, found twice.
+        kind = objects[number].object_id
+        others = [pictures[i] for i in there if objects[i].object_id != kind]
+        return _fit(objects[number], pictures[number], others, renderer)
 
-        return list(each(fit, range(len(objects))))
+    return in_threads(fit, range(len(objects)), threads)
 
 
 def _likely_there(objects: Sequence[CroppedObject]) -> list[int]:

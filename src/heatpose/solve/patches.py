@@ -11,7 +11,6 @@ All of it happens in small pictures of the objects, `SIDE` px wide; px are their
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import cv2
@@ -27,6 +26,7 @@ from heatpose.render.raycast import Renderer, Rendering
 from heatpose.render.shading import shade
 from heatpose.solve.passes import box_in_pose
 from heatpose.solve.refine import Sightings, covariance_of, own_from_left, perturbed
+from heatpose.solve.threads import in_threads
 from heatpose.types import PoseEstimate
 
 Floats = NDArray[np.float32]
@@ -93,8 +93,7 @@ def refine_with_patches(
         crop, seen_by = crop_around(image, camera, box, SIDE, MARGIN)
         return _refined(one, brightness(crop), seen_by, renderer)
 
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(refine, estimates))
+    return in_threads(refine, estimates, threads)
 
 
 @dataclass(frozen=True, eq=False)

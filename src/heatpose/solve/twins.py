@@ -10,8 +10,6 @@ So the object is drawn in each, and patches of the drawing are looked for in the
 """
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import replace
 
 import cv2
@@ -24,6 +22,7 @@ from heatpose.objects.catalogue import ObjectModel
 from heatpose.render.raycast import Renderer
 from heatpose.solve.outline import CroppedObject
 from heatpose.solve.patches import Floats, brightness, likeness
+from heatpose.solve.threads import in_threads
 
 SIDE = 96
 MOST_TWINS = 8  # an object with more is round, but for the steps in which its turns are stored
@@ -60,8 +59,7 @@ def turn_as_seen(
         return one if scores[best] <= scores[0] + MARGIN else _turned(one, turns[best])
 
     many = sum(len(models[one.object_id].symmetries) > 1 for one in objects) > 1
-    with ThreadPoolExecutor(threads) if many else nullcontext() as pool:
-        return list((pool.map if pool else map)(turn, objects))
+    return in_threads(turn, objects, threads if many else 1)
 
 
 def _small(one: CroppedObject) -> tuple[Floats, Camera]:
