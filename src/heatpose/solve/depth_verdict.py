@@ -138,8 +138,15 @@ def _picture(image: Image, camera: Camera, part: Camera) -> Floats:
     """Return what a camera of fewer pixels sees of an image's part, (h, w, 3), RGB in [0, 1]."""
     step = camera.fx / part.fx
     low = np.array([camera.cx, camera.cy]) - step * np.array([part.cx, part.cy])
-    warp = np.array([[step, 0, low[0]], [0, step, low[1]]])
-    smooth = cv2.blur(image, (round(step), round(step))) if step > 1 else image
+    beside = step + 1  # px that blur and interpolation touch
+    end = low + step * np.array([part.width, part.height])
+    cols, rows = (
+        _within(first - beside, last + beside, size)
+        for first, last, size in zip(low, end, (camera.width, camera.height), strict=True)
+    )
+    near = image[rows, cols]
+    smooth = cv2.blur(near, (round(step), round(step))) if step > 1 else near
+    warp = np.array([[step, 0, low[0] - cols.start], [0, step, low[1] - rows.start]])
     seen = cv2.warpAffine(
         smooth, warp, (part.width, part.height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     )
