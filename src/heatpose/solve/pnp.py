@@ -6,7 +6,7 @@ for eight objects than for one.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -201,7 +201,7 @@ def _poses_of_triples(objects: _Objects, seed: int) -> Array:
     return poses.reshape(b, 2 * _N_SAMPLES, 4, 4)
 
 
-@cache
+@lru_cache(maxsize=16)
 def _logarithms(seed: int, n: int) -> Array:
     """Return logarithms (samples, n) of random numbers between 0 and 1."""
     return np.log(np.random.default_rng(seed).random((_N_SAMPLES, n)))
