@@ -15,6 +15,7 @@ from heatpose.render.raycast import Renderer
 from heatpose.render.shading import shade
 from heatpose.solve.outline import CroppedObject, refine_with_outlines
 from heatpose.solve.pnp import Correspondences, solve_pnp
+from heatpose.solve.refine import perturbed
 
 BRICK, CUBE = 3, 7
 POSE = make_transform(matrix_from_vector(np.array([0.9, -0.4, 0.3])), np.array([30.0, -20, 700]))
@@ -127,6 +128,24 @@ def test_a_keypoint_behind_the_camera_has_no_fit_and_no_warning(meshes, renderer
     points[0] = transform_points(invert(POSE), np.array([[0.0, 0, -100]]))[0]
     lost = replace(seen, keypoints=replace(seen.keypoints, points=points))
     assert refine_with_outlines([lost], camera, renderer) == [None]
+
+
+def test_a_step_that_leads_behind_the_camera_is_not_taken(
+    meshes, renderer, camera, rng, monkeypatch
+):
+    """The third of five does: the second is the last that counts."""
+    image = photograph(renderer, {BRICK: POSE}, camera, rng)
+    seen = cropped(image, camera, meshes, BRICK, POSE, 0.04)
+    taken = []
+
+    def step(pose, change):
+        taken.append(perturbed(pose, change))
+        return taken[-1] if len(taken) < 3 else -taken[-1]
+
+    monkeypatch.setattr("heatpose.solve.outline.perturbed", step)
+    [fit] = refine_with_outlines([seen], camera, renderer)
+    assert len(taken) == 3
+    np.testing.assert_array_equal(fit.camera_from_object, taken[1])
 
 
 def test_what_is_hardly_there_hides_nothing(meshes, renderer, camera, rng):
