@@ -370,8 +370,8 @@ def _step(picture: _Picture, rim: _Rim, pose: Array, reach: int) -> _Step | None
     Returns:
         None for an object that reaches behind the camera before or after: it is lost.
     """
-    pixels, distances = rim.points.look(pose[None])
-    residuals, depth = picture.keypoints.look(pose[None])
+    pixels, distances = rim.points.residuals_and_depth(pose[None])
+    residuals, depth = picture.keypoints.residuals_and_depth(pose[None])
     if distances.min() <= 0 or depth.min() <= 0:
         return None
     normals = (rim.outwards @ pose[:3, :3].T)[:, :2]

@@ -107,7 +107,7 @@ class Sightings:
 
         Infinite for poses that do not have all points in front of the camera.
         """
-        return self.look(poses)[0]
+        return self.residuals_and_depth(poses)[0]
 
     def jacobian(self, poses: Array) -> Array:
         """Return how residuals change as objects turn about their origin and move.
@@ -115,9 +115,9 @@ class Sightings:
         Returns:
             (..., m, n, 2, 6) for poses (..., m, 4, 4).
         """
-        return self.slopes(poses, *self.look(poses))
+        return self.slopes(poses, *self.residuals_and_depth(poses))
 
-    def look(self, poses: Array) -> tuple[Array, Array]:
+    def residuals_and_depth(self, poses: Array) -> tuple[Array, Array]:
         """Return residuals, and how far away the points are, (..., m, n), mm."""
         seen = _entries(poses) @ self._projection.swapaxes(-1, -2)
         seen = seen.reshape(*poses.shape[:-2], self.points.shape[-2], 3)
@@ -129,7 +129,7 @@ class Sightings:
         return errors, depth
 
     def slopes(self, poses: Array, residuals: Array, depth: Array) -> Array:
-        """Return the jacobian of poses from what `look` says of them."""
+        """Return the jacobian of poses from what `residuals_and_depth` says."""
         changes = _entries(poses) @ _BY_TURNS.reshape(12, 72) + _BY_MOVES.ravel()
         changes = changes.reshape(*poses.shape[:-2], 12, 6)
         moves = (self._projection[..., None, :, :] @ changes).reshape(*depth.shape, 3, 6)
@@ -209,7 +209,7 @@ class _Tried:
 
 
 def _tried(sightings: Sightings, poses: Array, reach: Array) -> _Tried:
-    residuals, depth = sightings.look(poses)
+    residuals, depth = sightings.residuals_and_depth(poses)
     excess = 1 + squared(residuals) / reach**2
     return _Tried(poses, residuals, depth, np.log(excess).sum(axis=-1), 1 / excess)
 
